@@ -1,0 +1,225 @@
+//! The agent's channel: the host's side of [`protocol::frame`] as a console port.
+//!
+//! | from the agent | does |
+//! |---|---|
+//! | `Hello`, `Started`, `Exited`, `Signaled`, `Failed` | moves the [`Life`] of the command forward |
+//! | `Data` | goes to the sink of its stream, within what was granted |
+//! | `Credit`, `Closed` | allow stdin, end it |
+//!
+//! The guest writes these frames, so each is checked against the state: out of turn, malformed or
+//! beyond the credit is a [`Violation`]. Memory is bounded by the two sinks' windows and one frame
+//! each way.
+
+use protocol::frame::{Decoder, Encoded, Failure, FromGuest, FromHost, MAX_PAYLOAD, Stream};
+use protocol::frame::{VERSION, WINDOW};
+
+use crate::console::Port;
+use crate::sink::Sink;
+use crate::violation::Violation;
+
+/// The longest text kept of a `Failed` frame, in bytes.
+pub const MAX_TEXT: usize = 200;
+
+/// How the command ended, as the agent tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this code.
+    Exited(u8),
+    /// This signal ended it.
+    Signaled(u8),
+    /// It could not be run.
+    Failed(Failure, String),
+}
+
+/// How far the command has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// The agent has not said anything.
+    #[default]
+    Booting,
+    /// The agent is up.
+    Up,
+    /// The command runs.
+    Running,
+    /// The command ended.
+    Ended(End),
+}
+
+/// One output stream: a sink, and how much of it the agent may still send.
+#[derive(Debug)]
+struct Outlet {
+    stream: Stream,
+    sink: Sink,
+    granted: u32,
+    told_closed: bool,
+}
+
+/// The channel.
+#[derive(Debug)]
+pub struct Channel {
+    decoder: Decoder,
+    life: Life,
+    outlets: [Outlet; 2],
+    stdin: Stdin,
+    /// Signals to forward, bit n−1 for signal n.
+    signals: u64,
+    sending: Option<(Encoded, usize)>,
+}
+
+#[derive(Debug, Default)]
+struct Stdin {
+    credit: u32,
+    /// Nothing more will be sent, because the input ended or the command closed it.
+    over: bool,
+    /// `End` is still to be sent.
+    end_due: bool,
+}
+
+impl Channel {
+    /// A channel that writes to `stdout` and `stderr`.
+    pub fn new(stdout: std::os::fd::OwnedFd, stderr: std::os::fd::OwnedFd) -> Self {
+        let outlet = |stream, fd| Outlet {
+            stream,
+            sink: Sink::new(fd, WINDOW as usize),
+            granted: 0,
+            told_closed: false,
+        };
+        Self {
+            decoder: Decoder::default(),
+            life: Life::Booting,
+            outlets: [outlet(Stream::Stdout, stdout), outlet(Stream::Stderr, stderr)],
+            stdin: Stdin::default(),
+            signals: 0,
+            sending: None,
+        }
+    }
+
+    /// How far the command has come.
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// Forwards signal `number`, if there is such a signal.
+    pub fn signal(&mut self, number: u8) {
+        if (1..=64).contains(&number) {
+            self.signals |= 1 << (number - 1);
+        }
+    }
+
+    fn take(&mut self) -> Result<(), Violation> {
+        let frame = self.decoder.from_guest().map_err(|_| Violation::Frame)?;
+        match (&self.life, frame) {
+            (Life::Booting, FromGuest::Hello(VERSION)) => self.life = Life::Up,
+            (Life::Up, FromGuest::Started) => self.life = Life::Running,
+            (Life::Up | Life::Running, FromGuest::Failed(failure, text)) => {
+                let text = text.chars().filter(|c| !c.is_control()).collect::<String>();
+                let end =
+                    (0..=text.len().min(MAX_TEXT)).rev().find(|&at| text.is_char_boundary(at));
+                let text = text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned();
+                self.life = Life::Ended(End::Failed(failure, text));
+            }
+            (Life::Running, FromGuest::Exited(code)) => self.life = Life::Ended(End::Exited(code)),
+            (Life::Running, FromGuest::Signaled(signal)) => {
+                self.life = Life::Ended(End::Signaled(signal));
+            }
+            (Life::Up | Life::Running, FromGuest::Credit(bytes)) => {
+                let credit = self.stdin.credit.checked_add(bytes).filter(|sum| *sum <= WINDOW);
+                self.stdin.credit = credit.ok_or(Violation::Credit)?;
+            }
+            (Life::Running, FromGuest::Closed) => self.stdin.over = true,
+            (Life::Running, FromGuest::Data(stream, bytes)) => {
+                let len = u32::try_from(bytes.len()).map_err(|_| Violation::Frame)?;
+                let outlet = self.outlets.iter_mut().find(|outlet| outlet.stream == stream);
+                let outlet = outlet.ok_or(Violation::Frame)?;
+                outlet.granted = outlet.granted.checked_sub(len).ok_or(Violation::Credit)?;
+                outlet.sink.push(bytes);
+            }
+            _ => return Err(Violation::Frame),
+        }
+        Ok(())
+    }
+
+    /// The next frame that is due, if any.
+    fn due(&mut self) -> Option<Encoded> {
+        if !matches!(self.life, Life::Up | Life::Running) {
+            return None;
+        }
+        if self.signals != 0 && self.life == Life::Running {
+            let bit = self.signals.trailing_zeros();
+            self.signals &= self.signals - 1;
+            return Some(FromHost::Signal(u8::try_from(bit + 1).ok()?).encode());
+        }
+        for outlet in &mut self.outlets {
+            if outlet.sink.is_closed() && !outlet.told_closed {
+                outlet.told_closed = true;
+                return Some(FromHost::Closed(outlet.stream).encode());
+            }
+            let held = u32::try_from(outlet.sink.held()).unwrap_or(WINDOW);
+            let room = WINDOW.saturating_sub(held).saturating_sub(outlet.granted);
+            if room >= WINDOW / 4 {
+                outlet.granted += room;
+                return Some(FromHost::Credit(outlet.stream, room).encode());
+            }
+        }
+        std::mem::take(&mut self.stdin.end_due).then(|| FromHost::End.encode())
+    }
+}
+
+impl Port for Channel {
+    fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let mut rest = bytes;
+        while self.decoder.fill(&mut rest).map_err(|_| Violation::Frame)? {
+            self.take()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn sinks(&self) -> [Option<&Sink>; 2] {
+        self.outlets.each_ref().map(|outlet| Some(&outlet.sink))
+    }
+
+    fn sinks_mut(&mut self) -> [Option<&mut Sink>; 2] {
+        self.outlets.each_mut().map(|outlet| Some(&mut outlet.sink))
+    }
+
+    fn input_room(&self) -> usize {
+        let running = matches!(self.life, Life::Up | Life::Running);
+        if !running || self.stdin.over || self.sending.is_some() {
+            return 0;
+        }
+        usize::try_from(self.stdin.credit).map_or(0, |credit| credit.min(MAX_PAYLOAD))
+    }
+
+    fn offer_input(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.stdin.over = true;
+            self.stdin.end_due = true;
+        } else {
+            self.stdin.credit -= u32::try_from(bytes.len()).unwrap_or(0).min(self.stdin.credit);
+            self.sending = Some((FromHost::Data(bytes).encode(), 0));
+        }
+    }
+
+    fn has_input(&mut self) -> bool {
+        if self.sending.is_none() {
+            self.sending = self.due().map(|frame| (frame, 0));
+        }
+        self.sending.is_some()
+    }
+
+    fn input(&mut self, buffer: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < buffer.len() && self.has_input() {
+            let Some((frame, at)) = &mut self.sending else { break };
+            let rest = frame.as_bytes().get(*at..).unwrap_or_default();
+            let count = rest.len().min(buffer.len() - done);
+            buffer[done..done + count].copy_from_slice(&rest[..count]);
+            done += count;
+            *at += count;
+            if count == rest.len() {
+                self.sending = None;
+            }
+        }
+        done
+    }
+}

@@ -1,0 +1,74 @@
+//! The kernel's console: kept for the report, and for a file if the user asked for one.
+//!
+//! The last [`TAIL`] bytes are kept in memory. The file gets at most [`MAX_FILE`] bytes, so that a
+//! guest cannot fill the host's disk; what comes after is dropped.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use crate::console::Port;
+use crate::sink::Sink;
+use crate::violation::Violation;
+
+/// Bytes of the end that are kept.
+pub const TAIL: usize = 8 * 1024;
+/// The most bytes written to the file.
+pub const MAX_FILE: usize = 16 * 1024 * 1024;
+
+const FILE_BUFFER: usize = 16 * 1024;
+const PANIC: &[u8] = b"Kernel panic - not syncing";
+
+/// A console port that only listens.
+#[derive(Debug)]
+pub struct KernelLog {
+    tail: VecDeque<u8>,
+    file: Option<Sink>,
+    written: usize,
+}
+
+impl KernelLog {
+    /// A log that also goes to `file`, if there is one.
+    pub fn new(file: Option<OwnedFd>) -> Self {
+        let file = file.map(|fd| Sink::new(fd, FILE_BUFFER));
+        Self { tail: VecDeque::with_capacity(TAIL), file, written: 0 }
+    }
+
+    /// The last bytes, in order.
+    pub fn tail(&mut self) -> &[u8] {
+        self.tail.make_contiguous()
+    }
+
+    /// True when the kernel said, among its last words, that it panicked. It is the guest's own
+    /// word, and good enough to tell its user apart a panic from a reset.
+    pub fn panicked(&mut self) -> bool {
+        self.tail().windows(PANIC.len()).any(|window| window == PANIC)
+    }
+}
+
+impl Port for KernelLog {
+    fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let mut taken = bytes.len();
+        if let Some(file) = &mut self.file {
+            let left = MAX_FILE - self.written;
+            if left > 0 {
+                taken = file.push(bytes.get(..left).unwrap_or(bytes));
+                self.written += taken;
+                taken = if taken == left { bytes.len() } else { taken };
+            }
+        }
+        let kept = bytes.get(..taken).unwrap_or_default();
+        let kept = kept.get(kept.len().saturating_sub(TAIL)..).unwrap_or_default();
+        let excess = (self.tail.len() + kept.len()).saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        self.tail.extend(kept);
+        Ok(taken)
+    }
+
+    fn sinks(&self) -> [Option<&Sink>; 2] {
+        [self.file.as_ref(), None]
+    }
+
+    fn sinks_mut(&mut self) -> [Option<&mut Sink>; 2] {
+        [self.file.as_mut(), None]
+    }
+}

@@ -1,0 +1,60 @@
+//! A console joined to two byte streams as they are, for guests without the agent.
+
+use std::os::fd::OwnedFd;
+
+use crate::console::Port;
+use crate::sink::Sink;
+use crate::violation::Violation;
+
+const BUFFER: usize = 64 * 1024;
+const INPUT: usize = 4096;
+
+/// A console port without a protocol.
+#[derive(Debug)]
+pub struct Raw {
+    sink: Sink,
+    input: Vec<u8>,
+    over: bool,
+}
+
+impl Raw {
+    /// A port whose output goes to `stdout`.
+    pub fn new(stdout: OwnedFd) -> Self {
+        Self { sink: Sink::new(stdout, BUFFER), input: Vec::new(), over: false }
+    }
+}
+
+impl Port for Raw {
+    fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        Ok(self.sink.push(bytes))
+    }
+
+    fn sinks(&self) -> [Option<&Sink>; 2] {
+        [Some(&self.sink), None]
+    }
+
+    fn sinks_mut(&mut self) -> [Option<&mut Sink>; 2] {
+        [Some(&mut self.sink), None]
+    }
+
+    fn input_room(&self) -> usize {
+        if self.over || !self.input.is_empty() { 0 } else { INPUT }
+    }
+
+    fn offer_input(&mut self, bytes: &[u8]) {
+        self.over = bytes.is_empty();
+        self.input.extend_from_slice(bytes);
+    }
+
+    fn has_input(&mut self) -> bool {
+        !self.input.is_empty()
+    }
+
+    fn input(&mut self, buffer: &mut [u8]) -> usize {
+        let count = buffer.len().min(self.input.len());
+        for (to, from) in buffer.iter_mut().zip(self.input.drain(..count)) {
+            *to = from;
+        }
+        count
+    }
+}

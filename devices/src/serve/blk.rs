@@ -1,0 +1,95 @@
+//! The blk worker's loop.
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::{LAST_TURNS, Turn, poll_for, ready};
+use crate::blk::Blk;
+use crate::disk::Disk;
+use crate::link::{Event, Link};
+use crate::violation::Fault;
+
+/// A block device and its transport.
+#[derive(Debug)]
+pub struct BlkLoop<'m, D> {
+    link: Link<'m>,
+    device: Blk<D>,
+    busy: bool,
+}
+
+/// Serves one block device until its virtual machine ends.
+pub fn blk<D: Disk>(link: Link<'_>, device: Blk<D>) -> Result<(), Fault> {
+    let mut served = BlkLoop::new(link, device);
+    while served.turn(true)? != Turn::Ended {}
+    served.last_look()
+}
+
+impl<'m, D: Disk> BlkLoop<'m, D> {
+    /// A loop that has not begun.
+    pub fn new(link: Link<'m>, device: Blk<D>) -> Self {
+        Self { link, device, busy: false }
+    }
+
+    /// The device.
+    pub fn device(&mut self) -> &mut Blk<D> {
+        &mut self.device
+    }
+
+    /// One turn. With `wait`, it begins when there is something to do.
+    pub fn turn(&mut self, wait: bool) -> Result<Turn, Fault> {
+        let (message, kicked) = {
+            let kick = self.link.kick(0).ok_or(Fault::Control)?;
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.link.control(), PollFlags::IN),
+                PollFd::from_borrowed_fd(kick, PollFlags::IN),
+            ];
+            poll_for(&mut fds, wait && !self.busy)?;
+            (ready(&fds[0]), ready(&fds[1]))
+        };
+        if message && self.control()? {
+            return Ok(Turn::Ended);
+        }
+        if kicked {
+            self.link.take_kick(0)?;
+        }
+        if kicked || self.busy {
+            self.serve()?;
+            return Ok(Turn::Worked);
+        }
+        Ok(if message { Turn::Worked } else { Turn::Idle })
+    }
+
+    /// Handles one control message. True at the end of the virtual machine.
+    fn control(&mut self) -> Result<bool, Fault> {
+        match self.link.receive()? {
+            Event::Nothing => {}
+            Event::Start(features) => {
+                self.device.start(features);
+                self.busy = true;
+            }
+            Event::Stop => self.link.stopped()?,
+            Event::End => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    /// Serves the ring within one turn's budget.
+    fn serve(&mut self) -> Result<(), Fault> {
+        self.busy = false;
+        let memory = self.link.memory();
+        let Some(ring) = self.link.ring(0) else { return Ok(()) };
+        let progress = self.device.serve(memory, ring)?;
+        self.busy = progress.more;
+        if progress.used { self.link.interrupt(0) } else { Ok(()) }
+    }
+
+    /// Serves what the guest left.
+    fn last_look(&mut self) -> Result<(), Fault> {
+        self.busy = true;
+        for _ in 0..LAST_TURNS {
+            if self.busy {
+                self.serve()?;
+            }
+        }
+        Ok(())
+    }
+}

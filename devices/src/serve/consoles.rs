@@ -1,0 +1,216 @@
+//! The console worker's loop.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use super::line::{Joined, Line};
+use super::{LAST_TURNS, Turn, poll_for, ready};
+use crate::channel::Life;
+use crate::console::{Port, RECEIVE, TRANSMIT};
+use crate::sink::Sink;
+use crate::violation::Fault;
+
+/// The most bytes of standard input read at once.
+const INPUT: usize = 4096;
+
+/// What the outside hears of the consoles.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// The command came further. `Ended` comes when all of its output has been written.
+    Life(&'a Life),
+    /// The end, with the kernel's last words and whether they were a panic.
+    KernelLog(&'a [u8], bool),
+}
+
+/// The console worker's descriptors besides the devices' own.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Standard input.
+    pub stdin: Option<OwnedFd>,
+    /// Signal numbers to forward to the command, a byte each.
+    pub signals: Option<OwnedFd>,
+}
+
+/// All consoles of one virtual machine.
+#[derive(Debug)]
+pub struct ConsoleLoop<'m, F> {
+    lines: Vec<Line<'m>>,
+    inputs: Inputs,
+    told: Life,
+    tell: F,
+}
+
+/// Why a descriptor is waited for.
+#[derive(Clone, Copy)]
+enum Source {
+    Control(usize),
+    Kick(usize, usize),
+    Sink(usize, usize),
+    Stdin(usize),
+    Signals,
+}
+
+/// Serves the consoles of one virtual machine until it ends. Whatever ends it, the last words of
+/// its kernel are told.
+pub fn consoles(
+    lines: Vec<Line<'_>>,
+    inputs: Inputs,
+    tell: impl FnMut(News<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut served = ConsoleLoop::new(lines, inputs, tell);
+    let result = served.run();
+    result.and(served.goodbye())
+}
+
+impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
+    /// A loop that has not begun.
+    pub fn new(lines: Vec<Line<'m>>, inputs: Inputs, tell: F) -> Self {
+        Self { lines, inputs, told: Life::Booting, tell }
+    }
+
+    fn run(&mut self) -> Result<(), Fault> {
+        while self.turn(true)? != Turn::Ended {}
+        self.last_look()
+    }
+
+    /// One turn. With `wait`, it begins when there is something to do.
+    pub fn turn(&mut self, wait: bool) -> Result<Turn, Fault> {
+        let busy = self.lines.iter().any(|line| line.busy);
+        let woken = self.woken(wait && !busy)?;
+        let mut ended = false;
+        for &source in &woken {
+            match source {
+                Source::Control(index) => ended |= self.lines[index].control()?,
+                Source::Kick(index, queue) => self.lines[index].link.take_kick(queue)?,
+                Source::Sink(index, number) => {
+                    self.lines[index].sinks().nth(number).map(Sink::write);
+                }
+                Source::Stdin(index) => self.read_stdin(index),
+                Source::Signals => self.read_signals()?,
+            }
+        }
+        // After the sinks were written, so that what they made room for moves in the same turn.
+        for line in &mut self.lines {
+            line.serve()?;
+        }
+        self.tell_life()?;
+        Ok(match (ended, busy || !woken.is_empty()) {
+            (true, _) => Turn::Ended,
+            (_, true) => Turn::Worked,
+            _ => Turn::Idle,
+        })
+    }
+
+    fn woken(&self, wait: bool) -> Result<Vec<Source>, Fault> {
+        let mut sources = Vec::new();
+        let mut fds = Vec::new();
+        let mut add = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        for (index, line) in self.lines.iter().enumerate() {
+            add(Source::Control(index), line.link.control(), PollFlags::IN);
+            for queue in [RECEIVE, TRANSMIT] {
+                if let Some(kick) = line.link.kick(queue) {
+                    add(Source::Kick(index, queue), kick, PollFlags::IN);
+                }
+            }
+            let port = line.joined.port();
+            for (number, sink) in port.sinks().into_iter().flatten().enumerate() {
+                if let Some(fd) = sink.waiting() {
+                    add(Source::Sink(index, number), fd, PollFlags::OUT);
+                }
+            }
+            if let Some(stdin) = self.inputs.stdin.as_ref().filter(|_| port.input_room() > 0) {
+                add(Source::Stdin(index), stdin.as_fd(), PollFlags::IN);
+            }
+        }
+        if let Some(signals) = &self.inputs.signals {
+            add(Source::Signals, signals.as_fd(), PollFlags::IN);
+        }
+        poll_for(&mut fds, wait)?;
+        let woken = sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd));
+        Ok(woken.map(|(source, _)| source).collect())
+    }
+
+    fn read_stdin(&mut self, index: usize) {
+        let Some(fd) = &self.inputs.stdin else { return };
+        let port = self.lines[index].joined.port_mut();
+        let mut buffer = [0; INPUT];
+        let room = port.input_room().min(INPUT);
+        match rustix::io::read(fd, buffer.get_mut(..room).unwrap_or_default()) {
+            Ok(count) => port.offer_input(buffer.get(..count).unwrap_or_default()),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // A terminal that hung up, a directory: whatever it is, no more will come of it.
+            Err(_) => port.offer_input(&[]),
+        }
+    }
+
+    fn read_signals(&mut self) -> Result<(), Fault> {
+        let mut buffer = [0; 16];
+        let Some(fd) = &self.inputs.signals else { return Ok(()) };
+        let count = match rustix::io::read(fd, &mut buffer) {
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(Fault::System("cannot read the signals to forward", errno)),
+        };
+        if count == 0 {
+            self.inputs.signals = None;
+        }
+        for line in &mut self.lines {
+            if let Joined::Channel(channel) = &mut line.joined {
+                buffer.iter().take(count).for_each(|&number| channel.signal(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of every step of the command's life; of its end only once its output is out.
+    fn tell_life(&mut self) -> Result<(), Fault> {
+        for line in &self.lines {
+            let Joined::Channel(channel) = &line.joined else { continue };
+            let unwritten = channel.sinks().into_iter().flatten().any(|sink| sink.held() > 0);
+            let waiting = unwritten && matches!(channel.life(), Life::Ended(_));
+            if *channel.life() != self.told && !waiting {
+                self.told.clone_from(channel.life());
+                (self.tell)(News::Life(&self.told))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves what the guest left, and writes all output however long its readers take.
+    fn last_look(&mut self) -> Result<(), Fault> {
+        for line in &mut self.lines {
+            for _ in 0..LAST_TURNS {
+                line.serve()?;
+                // What was held may have kept a chain from being sent to its end.
+                let held = line.flush()?;
+                if !held && !line.busy {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the sinks take without waiting, and tells what is still to be told.
+    fn goodbye(&mut self) -> Result<(), Fault> {
+        for line in &mut self.lines {
+            if let Joined::KernelLog(log) = &mut line.joined {
+                log.close();
+            }
+            line.sinks().for_each(|sink| while sink.write() {});
+        }
+        self.tell_life()?;
+        for line in &mut self.lines {
+            if let Joined::KernelLog(log) = &mut line.joined {
+                let panicked = log.panicked();
+                (self.tell)(News::KernelLog(log.tail(), panicked))?;
+            }
+        }
+        Ok(())
+    }
+}

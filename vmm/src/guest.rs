@@ -1,0 +1,96 @@
+//! What shall run: every file open, every value checked, nothing started yet.
+
+use std::ffi::OsString;
+use std::fs::File;
+
+use anyhow::Result;
+use protocol::task::Task;
+
+use crate::cli::{BootArgs, CommonArgs, DiskArg, RunArgs};
+use crate::host::{self, Image};
+use crate::initramfs;
+
+/// A guest, ready to be started.
+#[derive(Debug)]
+pub struct Guest {
+    /// Kernel image, not looked into.
+    pub kernel: File,
+    /// Initial RAM disk.
+    pub initrd: Option<File>,
+    /// The kernel's command line.
+    pub cmdline: OsString,
+    /// Size of RAM in bytes.
+    pub memory: u64,
+    /// Number of vCPUs.
+    pub cpus: u8,
+    /// Disks, in the order in which the guest will see them.
+    pub disks: Vec<Image>,
+    /// The agent runs a command; otherwise the guest is on its own.
+    pub agent: bool,
+    /// Where the kernel's console is kept.
+    pub console: Option<File>,
+}
+
+/// The kernel's command line with the agent.
+const CMDLINE: &str = "console=hvc0 quiet panic=-1 reboot=a";
+
+impl Guest {
+    /// A guest that runs a command under the agent.
+    pub fn with_agent(args: &RunArgs) -> Result<Self> {
+        let path = match &args.kernel {
+            Some(path) => path.clone(),
+            None => host::kernel::default()?,
+        };
+        let kernel = host::open("kernel", &path)?;
+        let modules = match args.modules.clone().or_else(|| host::kernel::modules_dir(&path)) {
+            Some(dir) => host::modules::load(&dir)?,
+            None => Vec::new(),
+        };
+        let rootfs = match &args.rootfs {
+            Some(path) => path.clone(),
+            None => host::default_rootfs()?,
+        };
+        let root = host::image("root file system", &DiskArg { path: rootfs, read_only: true })?;
+        let agent = host::read(host::companion("casemate-agent")?)?;
+        let task = Task {
+            modules: Vec::new(),
+            argv: args.argv.clone(),
+            env: args.env.clone(),
+            workdir: args.workdir.clone(),
+            user: args.user,
+            hostname: args.hostname.clone().map(OsString::from),
+        };
+        let initrd = initramfs::build(&agent, &modules, task)?;
+        let console = args.console.as_deref().map(host::create).transpose()?;
+        let mut disks = vec![root];
+        disks.append(&mut images(&args.common)?);
+        Ok(Self {
+            kernel,
+            initrd: Some(initrd),
+            cmdline: CMDLINE.into(),
+            memory: args.common.mem,
+            cpus: args.common.cpus,
+            disks,
+            agent: true,
+            console,
+        })
+    }
+
+    /// A guest that brings everything itself.
+    pub fn bare(args: &BootArgs) -> Result<Self> {
+        Ok(Self {
+            kernel: host::open("kernel", &args.kernel)?,
+            initrd: args.initrd.as_deref().map(|path| host::open("initrd", path)).transpose()?,
+            cmdline: args.cmdline.clone(),
+            memory: args.common.mem,
+            cpus: args.common.cpus,
+            disks: images(&args.common)?,
+            agent: false,
+            console: None,
+        })
+    }
+}
+
+fn images(args: &CommonArgs) -> Result<Vec<Image>> {
+    args.disk.iter().map(|disk| host::image("disk image", disk)).collect()
+}

@@ -1,0 +1,233 @@
+//! The host's files. Every path that casemate opens is opened in this module and nowhere else.
+//!
+//! What a guest will read or write has to be a regular file, and that is asked of the open
+//! descriptor, not of the path. Nothing is read here but directories, `modules.dep`, the agent and
+//! modules: images and kernels are left to the worker that is jailed for it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use devices::blk::{SECTOR, Shape};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+
+use crate::cli::DiskArg;
+
+pub mod kernel;
+pub mod modules;
+
+/// The longest file that is read as a whole, in bytes: a module or the agent.
+const MAX_READ: u64 = 64 << 20;
+
+/// A disk image, open and locked.
+#[derive(Debug)]
+pub struct Image {
+    /// The image.
+    pub file: File,
+    /// What the guest is told about it.
+    pub shape: Shape,
+}
+
+/// Opens a regular file for reading. `what` names its purpose in errors.
+pub fn open(what: &str, path: &Path) -> Result<File> {
+    open_with(what, path, OpenOptions::new().read(true))
+}
+
+fn open_with(what: &str, path: &Path, options: &mut OpenOptions) -> Result<File> {
+    // Without O_NONBLOCK a FIFO would hold us up for ever.
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits())?;
+    let file = options
+        .custom_flags(nonblock)
+        .open(path)
+        .with_context(|| format!("cannot open {what} {path:?}"))?;
+    let kind = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?;
+    let kind = kind.file_type();
+    let found = match () {
+        () if kind.is_file() => return Ok(file),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_block_device() => "a block device",
+        () if kind.is_char_device() => "a character device",
+        () => "something else",
+    };
+    bail!("cannot use {what} {path:?}: it is {found}, and has to be a regular file");
+}
+
+/// Opens a disk image and locks it: one writer alone, or any number of readers.
+pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
+    let path = &disk.path;
+    let file = open_with(what, path, OpenOptions::new().read(true).write(!disk.read_only))
+        .map_err(|error| match error.root_cause().downcast_ref::<std::io::Error>() {
+            Some(cause) if !disk.read_only && is_denied(cause) => {
+                error.context("cannot write (add ,ro to give the disk for reading only)")
+            }
+            _ => error,
+        })?;
+    let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
+    if size == 0 {
+        bail!("cannot use {what} {path:?}: it is empty");
+    }
+    if size % SECTOR != 0 {
+        bail!(
+            "cannot use {what} {path:?}: its size, {size} bytes, is no multiple of {SECTOR} \
+             (truncate -s %{SECTOR} FILE makes it one)"
+        );
+    }
+    let lock = if disk.read_only {
+        FlockOperation::NonBlockingLockShared
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
+    match flock(&file, lock) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) if disk.read_only => {
+            bail!("cannot use {what} {path:?}: another run is writing to it");
+        }
+        Err(Errno::WOULDBLOCK) => {
+            bail!("cannot write {what} {path:?}: another run is using it");
+        }
+        Err(errno) => return Err(errno).with_context(|| format!("cannot lock {what} {path:?}")),
+    }
+    Ok(Image { file, shape: Shape { sectors: size / SECTOR, read_only: disk.read_only } })
+}
+
+fn is_denied(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+}
+
+/// Creates or empties a file for output. Refuses to follow a symbolic link at the end of `path`.
+pub fn create(path: &Path) -> Result<File> {
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits())?;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)
+        .with_context(|| format!("cannot create {path:?}"))
+}
+
+/// Opens /dev/kvm.
+pub fn kvm() -> Result<File> {
+    let path = "/dev/kvm";
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
+        let fix = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "load kvm_intel or kvm_amd, and enable virtualization in the firmware"
+            }
+            std::io::ErrorKind::PermissionDenied => "add yourself to its group: usermod -aG kvm",
+            _ => "is virtualization enabled in the firmware?",
+        };
+        anyhow::anyhow!("cannot open {path}: {error} ({fix})")
+    })
+}
+
+/// Opens /dev/null.
+pub fn null() -> Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/null").context("cannot open /dev/null")
+}
+
+/// Opens a program that is installed beside casemate's own executable.
+pub fn companion(name: &str) -> Result<File> {
+    let own = std::env::current_exe().context("cannot find casemate's own executable")?;
+    open("the program", &own.with_file_name(name))
+}
+
+/// Reads a whole file that came from [`open`].
+pub fn read(file: File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_READ + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len())? > MAX_READ {
+        bail!("longer than {} MiB", MAX_READ >> 20);
+    }
+    Ok(bytes)
+}
+
+/// The cache that the scripts fill: kernels and root file systems.
+pub fn cache() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("CASEMATE_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("casemate")))
+        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".cache/casemate")))
+}
+
+/// The root file system that scripts/quickstart made.
+pub fn default_rootfs() -> Result<PathBuf> {
+    cache()
+        .map(|cache| cache.join("rootfs/debian-python3.squashfs"))
+        .filter(|path| path.exists())
+        .context("no root file system: give --rootfs IMAGE, or make one with scripts/debian-rootfs")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn disk(path: &Path, read_only: bool) -> DiskArg {
+        DiskArg { path: path.to_owned(), read_only }
+    }
+
+    #[test]
+    fn only_regular_files_of_whole_sectors_are_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("whole"), [0; 1024]).unwrap();
+        std::fs::write(path("odd"), [0; 513]).unwrap();
+        std::fs::write(path("empty"), []).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), 0o600.into()).unwrap();
+        symlink(path("fifo"), path("to-fifo")).unwrap();
+        symlink("/dev/null", path("to-device")).unwrap();
+        symlink(path("whole"), path("to-whole")).unwrap();
+        let rows = [
+            ("whole", Ok(2)),
+            ("to-whole", Ok(2)),
+            ("odd", Err("no multiple of 512")),
+            ("empty", Err("it is empty")),
+            (".", Err("a directory")),
+            ("fifo", Err("a FIFO")),
+            ("to-fifo", Err("a FIFO")),
+            ("to-device", Err("a character device")),
+            ("missing", Err("No such file")),
+        ];
+        for (name, expected) in rows {
+            match (image("disk image", &disk(&path(name), true)), expected) {
+                (Ok(image), Ok(sectors)) => assert_eq!(image.shape.sectors, sectors),
+                (Err(error), Err(part)) => {
+                    let text = format!("{error:#}");
+                    assert!(text.contains(part) && text.contains(name), "{name}: {text}");
+                }
+                (result, _) => panic!("{name}: {result:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn one_writer_or_many_readers() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(512).unwrap();
+        let open = |read_only| image("disk image", &disk(file.path(), read_only));
+        let readers = (open(true).unwrap(), open(true).unwrap());
+        assert!(format!("{:#}", open(false).unwrap_err()).contains("another run is using it"));
+        drop(readers);
+        let _writer = open(false).unwrap();
+        assert!(format!("{:#}", open(true).unwrap_err()).contains("another run is writing"));
+        assert!(open(false).is_err());
+    }
+
+    #[test]
+    fn output_does_not_follow_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        symlink(dir.path().join("target"), &link).unwrap();
+        assert!(create(&link).is_err());
+        assert!(!dir.path().join("target").exists());
+    }
+}

@@ -1,0 +1,123 @@
+//! How a run ended, in words and as an exit status.
+
+use devices::violation::Violation;
+
+/// The guest ended without a status.
+pub const NO_STATUS: u8 = 118;
+/// The guest broke the device contract.
+pub const VIOLATION: u8 = 119;
+/// The jail stopped a worker.
+pub const BREACH: u8 = 120;
+/// The time was up.
+pub const TIMEOUT: u8 = 124;
+/// casemate could not do its part.
+pub const FAILED: u8 = 125;
+/// The command cannot be executed.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub const NOT_FOUND: u8 = 127;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command exited, or a bare guest wrote an exit code.
+    Exited(u8),
+    /// A signal ended the command.
+    Signaled(u8),
+    /// The command was not found.
+    NotFound(String),
+    /// The command cannot be executed.
+    NotExecutable(String),
+    /// The guest could not be set up for the command.
+    Setup(String),
+    /// The guest powered off without a status.
+    PowerOff,
+    /// The guest reset itself.
+    Reset,
+    /// The guest's CPU gave up: a fault while handling a fault while handling a fault.
+    TripleFault,
+    /// The guest's kernel panicked.
+    Panic,
+    /// The time was up.
+    Timeout,
+    /// Signals ended the run.
+    Interrupted(u8),
+    /// The guest broke the device contract, as this worker found.
+    Violation(String, Violation),
+    /// The jail stopped this worker.
+    Breach(String),
+    /// This worker could not do its part, for this reason.
+    Failed(String, String),
+}
+
+impl Outcome {
+    /// The exit status that says so.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Signaled(signal) | Self::Interrupted(signal) => 128u8.saturating_add(*signal),
+            Self::NotFound(_) => NOT_FOUND,
+            Self::NotExecutable(_) => NOT_EXECUTABLE,
+            Self::PowerOff | Self::Reset | Self::TripleFault | Self::Panic => NO_STATUS,
+            Self::Timeout => TIMEOUT,
+            Self::Violation(..) => VIOLATION,
+            Self::Breach(_) => BREACH,
+            Self::Setup(_) | Self::Failed(..) => FAILED,
+        }
+    }
+
+    /// The outcome's name in the report.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Signaled(_) => "signaled",
+            Self::NotFound(_) => "not-found",
+            Self::NotExecutable(_) => "not-executable",
+            Self::Setup(_) => "setup",
+            Self::PowerOff => "power-off",
+            Self::Reset => "reset",
+            Self::TripleFault => "triple-fault",
+            Self::Panic => "panic",
+            Self::Timeout => "timeout",
+            Self::Interrupted(_) => "interrupted",
+            Self::Violation(..) => "violation",
+            Self::Breach(_) => "breach",
+            Self::Failed(..) => "failed",
+        }
+    }
+
+    /// True when the kernel's last words may explain the outcome.
+    pub fn wants_kernel_log(&self) -> bool {
+        !matches!(self, Self::Exited(_) | Self::Signaled(_) | Self::NotFound(_))
+    }
+
+    /// The worker that it was about.
+    pub fn worker(&self) -> Option<&str> {
+        match self {
+            Self::Violation(worker, _) | Self::Breach(worker) | Self::Failed(worker, _) => {
+                Some(worker)
+            }
+            _ => None,
+        }
+    }
+
+    /// One line for the user, when the exit status alone could be the command's own.
+    pub fn message(&self) -> Option<String> {
+        let line = match self {
+            Self::Exited(_) | Self::Signaled(_) => return None,
+            Self::NotFound(text) | Self::NotExecutable(text) | Self::Setup(text) => text.clone(),
+            Self::PowerOff => "the guest powered off before the command ended".to_owned(),
+            Self::Reset => "the guest reset itself before the command ended".to_owned(),
+            Self::TripleFault => "the guest's CPU stopped in a triple fault".to_owned(),
+            Self::Panic => "the guest's kernel panicked (--console FILE keeps its words)".to_owned(),
+            Self::Timeout => "the time was up (--timeout)".to_owned(),
+            Self::Interrupted(signal) => format!("ended by signal {signal}"),
+            Self::Violation(worker, violation) => {
+                format!("the guest broke the device contract: {violation} (found by {worker})")
+            }
+            Self::Breach(worker) => format!("the jail stopped the {worker} worker"),
+            Self::Failed(worker, reason) => format!("the {worker} worker failed: {reason}"),
+        };
+        Some(line)
+    }
+}

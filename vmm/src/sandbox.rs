@@ -1,0 +1,195 @@
+//! From a [`Guest`] to its processes: memory, events, sockets and pipes, and who gets which.
+//!
+//! When [`start`] returns, the launcher holds nothing of the sandbox but what [`Sandbox`] names:
+//! every other descriptor lives in the workers alone, so that each end of a socket closes with its
+//! process.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use worker::plan::{Device, Plan, Role};
+use worker::{fds, layout};
+
+use crate::guest::Guest;
+use crate::host;
+use crate::spawn::{Child, spawn};
+
+/// One worker, started.
+#[derive(Debug)]
+pub struct Worker {
+    /// `vcpu`, `console`, `blk0`, …
+    pub name: String,
+    /// The process.
+    pub child: Child,
+    /// The reading end of its status pipe.
+    pub status: OwnedFd,
+}
+
+/// A sandbox whose workers have been started and whose guest has not.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Every worker.
+    pub workers: Vec<Worker>,
+    /// Writing to it lets the guest run.
+    pub go: OwnedFd,
+    /// Signal numbers written to it go to the command.
+    pub signals: OwnedFd,
+    /// The agent runs a command.
+    pub agent: bool,
+}
+
+/// A device's descriptors, both sides.
+struct Wires {
+    vcpu_end: OwnedFd,
+    device_end: OwnedFd,
+    interrupt: OwnedFd,
+    kicks: Vec<OwnedFd>,
+}
+
+/// Everything that workers inherit.
+struct Parts {
+    guest: Guest,
+    devices: Vec<Device>,
+    wires: Vec<Wires>,
+    memory: OwnedFd,
+    kvm: File,
+    null: File,
+    go: OwnedFd,
+    signals: OwnedFd,
+}
+
+/// Starts the workers of `guest`.
+pub fn start(guest: Guest) -> Result<Sandbox> {
+    let program = host::companion("casemate-worker")?;
+    let kvm = host::kvm()?;
+    let devices = devices(&guest)?;
+    let go = eventfd(0, EventfdFlags::CLOEXEC).context("cannot make an event")?;
+    let (signals_out, signals_in) =
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
+    let parts = Parts {
+        wires: devices.iter().map(wires).collect::<Result<_>>()?,
+        memory: memory(guest.memory, devices.len())?,
+        devices,
+        kvm,
+        null: host::null()?,
+        go,
+        signals: signals_out,
+        guest,
+    };
+    let mut workers = Vec::new();
+    for role in parts.roles() {
+        let plan = Plan { role, memory: parts.guest.memory, devices: parts.devices.clone() };
+        workers.push(parts.start_worker(program.as_fd(), &plan)?);
+    }
+    Ok(Sandbox { workers, go: parts.go, signals: signals_in, agent: parts.guest.agent })
+}
+
+/// The devices in the order in which the guest finds them.
+fn devices(guest: &Guest) -> Result<Vec<Device>> {
+    let consoles = if guest.agent { 2 } else { 1 };
+    let mut devices = vec![Device::Console; consoles];
+    devices.extend(guest.disks.iter().map(|image| Device::Blk(image.shape)));
+    let most = usize::from(layout::DEVICES_MAX);
+    if devices.len() > most {
+        bail!("too many disks: {} are given, {} can be", guest.disks.len(), most - consoles);
+    }
+    Ok(devices)
+}
+
+/// A sealed memfd with `size` bytes of RAM and a control page for each device.
+fn memory(size: u64, devices: usize) -> Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memfd = memfd_create("guest-memory", flags).context("cannot make a memfd")?;
+    let len = size + u64::try_from(devices)? * 4096;
+    ftruncate(&memfd, len).context("cannot size the guest's memory")?;
+    fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+        .context("cannot seal the guest's memory")?;
+    Ok(memfd)
+}
+
+fn wires(device: &Device) -> Result<Wires> {
+    let flags = SocketFlags::CLOEXEC;
+    let (vcpu_end, device_end) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .context("cannot make a control socket")?;
+    let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    let kicks = device.queues().map(|_| event()).collect::<Result<_, _>>();
+    Ok(Wires {
+        vcpu_end,
+        device_end,
+        interrupt: event().context("cannot make an event")?,
+        kicks: kicks.context("cannot make an event")?,
+    })
+}
+
+impl Parts {
+    fn roles(&self) -> Vec<Role> {
+        let mut roles = vec![
+            Role::Vcpu {
+                cpus: self.guest.cpus,
+                initrd: self.guest.initrd.is_some(),
+                cmdline: self.guest.cmdline.clone(),
+            },
+            Role::Console { agent: self.guest.agent, log: self.guest.console.is_some() },
+        ];
+        let disks = (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
+        roles.extend(disks.map(|(device, _)| Role::Blk { device }));
+        roles
+    }
+
+    fn start_worker(&self, program: BorrowedFd<'_>, plan: &Plan) -> Result<Worker> {
+        let name = plan.name();
+        let (status, status_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+        let table = self.table(plan, status_in.as_fd());
+        let child = spawn(program, plan.to_args(), &table)
+            .with_context(|| format!("cannot start the {name} worker"))?;
+        Ok(Worker { name, child, status })
+    }
+
+    /// The descriptors of one worker by their numbers: [`fds`] has the table.
+    fn table<'a>(
+        &'a self,
+        plan: &Plan,
+        status: BorrowedFd<'a>,
+    ) -> Vec<(RawFd, BorrowedFd<'a>)> {
+        let mut table = vec![(fds::STATUS, status), (fds::MEMORY, self.memory.as_fd())];
+        let is_vcpu = matches!(plan.role, Role::Vcpu { .. });
+        match plan.role {
+            Role::Vcpu { .. } => {
+                table.push((fds::KVM, self.kvm.as_fd()));
+                table.push((fds::KERNEL, self.guest.kernel.as_fd()));
+                table.push((fds::GO, self.go.as_fd()));
+                table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
+            }
+            Role::Console { .. } => {
+                table.push((0, rustix::stdio::stdin()));
+                table.push((1, rustix::stdio::stdout()));
+                table.push((2, rustix::stdio::stderr()));
+                table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));
+                table.extend(self.guest.console.iter().map(|file| (fds::LOG, file.as_fd())));
+            }
+            Role::Blk { device } => {
+                let before = self.devices.len() - self.guest.disks.len();
+                let disk = self.guest.disks.get(usize::from(device) - before);
+                table.extend(disk.map(|image| (fds::IMAGE, image.file.as_fd())));
+            }
+        }
+        if !matches!(plan.role, Role::Console { .. }) {
+            table.extend([0, 1, 2].map(|number| (number, self.null.as_fd())));
+        }
+        for (index, _) in plan.served() {
+            let Some(wires) = self.wires.get(usize::from(index)) else { continue };
+            let control = if is_vcpu { &wires.vcpu_end } else { &wires.device_end };
+            table.push((fds::control(index), control.as_fd()));
+            table.push((fds::interrupt(index), wires.interrupt.as_fd()));
+            let kicks = (0u8..).zip(&wires.kicks);
+            table.extend(kicks.map(|(queue, kick)| (fds::kick(index, queue), kick.as_fd())));
+        }
+        table
+    }
+}

@@ -1,0 +1,402 @@
+//! Waiting for a sandbox to end, and ending it.
+//!
+//! The launcher reads fixed-size records from the workers, forwards signals, keeps the time, and
+//! kills. Every record is believed only of the worker whose pipe it came from: the console worker
+//! says how the command ended, the vcpu worker how the machine ended, each worker what went wrong
+//! with itself.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use devices::channel::End as CommandEnd;
+use protocol::frame::Failure;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use worker::status::{RECORD, Record, VmEnd};
+
+use crate::outcome::Outcome;
+use crate::sandbox::{self, Sandbox};
+use crate::signals::Signals;
+use crate::spawn::{Ended, reap};
+
+/// How long the console worker may take for the kernel's last words when the guest was killed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// So many signals end the run instead of being forwarded.
+const INSISTENT: u32 = 3;
+/// More records than a worker of ours ever writes.
+const MOST_RECORDS: u32 = 1024;
+/// The most that is kept of the kernel's last words, in bytes.
+const MOST_LOG: usize = devices::kernel_log::TAIL;
+
+/// When what happened, since the start of casemate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Phases {
+    /// Every worker was started.
+    pub spawned: Option<Duration>,
+    /// Every worker was sealed.
+    pub sealed: Option<Duration>,
+    /// The first vCPU was about to run.
+    pub kernel_entered: Option<Duration>,
+    /// The agent spoke.
+    pub agent_up: Option<Duration>,
+    /// The command was executed.
+    pub command_started: Option<Duration>,
+    /// The command ended and its output was written.
+    pub command_ended: Option<Duration>,
+    /// Every worker was gone.
+    pub ended: Option<Duration>,
+}
+
+/// Everything there is to say about a run.
+#[derive(Debug)]
+pub struct End {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When what happened.
+    pub phases: Phases,
+    /// Each worker's name and peak resident memory in KiB.
+    pub peaks: Vec<(String, u64)>,
+    /// The last bytes of the kernel's console.
+    pub kernel_log: Vec<u8>,
+}
+
+/// The clock and the signals of a run, begun before anything is started.
+#[derive(Debug)]
+pub struct Watch {
+    begun: Instant,
+    deadline: Option<Instant>,
+    signals: Signals,
+}
+
+impl Watch {
+    /// Begins to keep the time and to hold back signals.
+    pub fn new(timeout: Option<Duration>) -> Result<Self> {
+        let begun = Instant::now();
+        let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
+        Ok(Self { begun, deadline, signals: Signals::block()? })
+    }
+
+    /// Lets the guest run and waits until it is over and nothing of the sandbox is left.
+    pub fn until_end(self, sandbox: Sandbox) -> End {
+        let mut run = Run::new(self, sandbox);
+        run.phases.spawned = Some(run.watch.begun.elapsed());
+        let outcome = loop {
+            if let Some(outcome) = run.turn() {
+                break outcome;
+            }
+        };
+        run.finish(outcome)
+    }
+}
+
+struct Worker {
+    worker: sandbox::Worker,
+    open: bool,
+    records: u32,
+    sealed: bool,
+    ended: Option<Ended>,
+    peak: u64,
+}
+
+struct Run {
+    watch: Watch,
+    sandbox: Sandbox,
+    workers: Vec<Worker>,
+    phases: Phases,
+    kernel_log: Vec<u8>,
+    signals: u32,
+    /// What the workers said, in the order in which it counts.
+    facts: Facts,
+}
+
+#[derive(Default)]
+struct Facts {
+    command: Option<CommandEnd>,
+    machine: Option<(VmEnd, u32)>,
+    panic: bool,
+    violation: Option<Outcome>,
+    failure: Option<Outcome>,
+}
+
+impl Run {
+    fn new(watch: Watch, mut sandbox: Sandbox) -> Self {
+        let worker = |worker| Worker {
+            worker,
+            open: true,
+            records: 0,
+            sealed: false,
+            ended: None,
+            peak: 0,
+        };
+        let workers = sandbox.workers.drain(..).map(worker).collect();
+        let (phases, facts) = (Phases::default(), Facts::default());
+        Self { watch, sandbox, workers, phases, kernel_log: Vec::new(), signals: 0, facts }
+    }
+
+    /// Waits for the next event and takes note of it. Returns the outcome once it is known.
+    fn turn(&mut self) -> Option<Outcome> {
+        self.wait(self.watch.deadline);
+        self.listen();
+        if let Some(outcome) = self.take_signals() {
+            return Some(outcome);
+        }
+        if self.watch.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(Outcome::Timeout);
+        }
+        self.outcome()
+    }
+
+    /// Waits until a worker or a signal wants attention, or `until`.
+    fn wait(&self, until: Option<Instant>) {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.watch.signals.fd(), PollFlags::IN)];
+        for worker in &self.workers {
+            if worker.open {
+                fds.push(PollFd::from_borrowed_fd(worker.worker.status.as_fd(), PollFlags::IN));
+            }
+            if worker.ended.is_none() {
+                let pidfd = worker.worker.child.pidfd.as_fd();
+                fds.push(PollFd::from_borrowed_fd(pidfd, PollFlags::IN));
+            }
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        // Interrupted or not: whoever waits looks at everything again.
+        let _ = poll(&mut fds, left.as_ref());
+    }
+
+    /// Reads what the workers said and reaps those that ended. A worker's end is looked at before
+    /// its pipe, so that nothing it said can be missed.
+    fn listen(&mut self) {
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
+            if worker.ended.is_none() && readable(worker.worker.child.pidfd.as_fd()) {
+                let (ended, peak) = reap(&worker.worker.child);
+                worker.ended = Some(ended);
+                worker.peak = peak;
+            }
+            while let Some(record) = self.next_record(index) {
+                self.note(index, record);
+            }
+        }
+        if self.phases.sealed.is_none() && self.workers.iter().all(|worker| worker.sealed) {
+            self.phases.sealed = Some(self.watch.begun.elapsed());
+            // The vcpu worker waits for this; if it is gone, its end says so.
+            let _ = rustix::io::write(&self.sandbox.go, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// The next record of worker `index`, if one has come.
+    fn next_record(&mut self, index: usize) -> Option<Record> {
+        let worker = &mut self.workers[index];
+        if !worker.open || !readable(worker.worker.status.as_fd()) {
+            return None;
+        }
+        let mut bytes = [0; RECORD];
+        match rustix::io::read(&worker.worker.status, &mut bytes) {
+            Ok(RECORD) if worker.records < MOST_RECORDS => {
+                worker.records += 1;
+                Some(Record::decode(&bytes).unwrap_or_else(malformed))
+            }
+            Ok(0) => {
+                worker.open = false;
+                None
+            }
+            Err(errno) if errno.kind() == ErrorKind::Interrupted => None,
+            Ok(_) | Err(_) => {
+                worker.open = false;
+                Some(malformed())
+            }
+        }
+    }
+
+    fn note(&mut self, index: usize, record: Record) {
+        let now = Some(self.watch.begun.elapsed());
+        let name = self.workers[index].worker.name.clone();
+        let facts = &mut self.facts;
+        match (name.as_str(), record) {
+            (_, Record::Sealed) => self.workers[index].sealed = true,
+            (_, Record::Violation(violation)) => {
+                facts.violation.get_or_insert(Outcome::Violation(name, violation));
+            }
+            (_, Record::Failed(reason)) => {
+                facts.failure.get_or_insert(Outcome::Failed(name, printable(&reason)));
+            }
+            ("vcpu", Record::Entered) => self.phases.kernel_entered = now,
+            ("vcpu", Record::VmEnded(how, started)) => {
+                facts.machine.get_or_insert((how, started));
+            }
+            ("console", Record::AgentUp) => self.phases.agent_up = now,
+            ("console", Record::CommandStarted) => {
+                self.phases.agent_up = self.phases.agent_up.or(now);
+                self.phases.command_started = now;
+            }
+            ("console", Record::CommandEnded(end)) => {
+                if matches!(end, CommandEnd::Exited(_) | CommandEnd::Signaled(_)) {
+                    self.phases.agent_up = self.phases.agent_up.or(now);
+                    self.phases.command_started = self.phases.command_started.or(now);
+                    self.phases.command_ended = now;
+                }
+                facts.command.get_or_insert(end);
+            }
+            ("console", Record::KernelLog(bytes)) => {
+                let room = MOST_LOG.saturating_sub(self.kernel_log.len());
+                self.kernel_log.extend(bytes.iter().take(room));
+            }
+            ("console", Record::KernelPanic) => facts.panic = true,
+            _ => {
+                facts.failure.get_or_insert(Outcome::Failed(name, "told what it cannot know".into()));
+            }
+        }
+    }
+
+    /// Forwards signals to the command; the third ends the run instead.
+    fn take_signals(&mut self) -> Option<Outcome> {
+        while let Some(signal) = self.watch.signals.next() {
+            self.signals += 1;
+            let forwardable = self.sandbox.agent && self.phases.command_started.is_some();
+            if self.signals >= INSISTENT || !forwardable {
+                return Some(Outcome::Interrupted(signal));
+            }
+            // Full or closed: the console worker has ended or is stuck, and the third signal helps.
+            let _ = rustix::io::write(&self.sandbox.signals, &[signal]);
+        }
+        None
+    }
+
+    /// The outcome, if what is known decides it.
+    fn outcome(&self) -> Option<Outcome> {
+        if let Some(outcome) = self.breach().or_else(|| self.facts.violation.clone()) {
+            return Some(outcome);
+        }
+        if let Some(end) = &self.facts.command {
+            return Some(command_outcome(end));
+        }
+        if let Some(outcome) = self.facts.failure.clone().or_else(|| self.unexpected_end()) {
+            return Some(outcome);
+        }
+        // The console worker may still bring the command's end, or the kernel's last words.
+        let console = self.workers.iter().find(|worker| worker.worker.name == "console");
+        let console_done = console.is_none_or(|console| console.ended.is_some() && !console.open);
+        let (how, started) = self.facts.machine?;
+        console_done.then(|| self.machine_outcome(how, started))
+    }
+
+    fn machine_outcome(&self, how: VmEnd, started: u32) -> Outcome {
+        if self.sandbox.agent && self.phases.agent_up.is_none() && !self.facts.panic {
+            let missing = match started {
+                0 => "it started no virtio device: its kernel lacks virtio_mmio, or ACPI",
+                bits if bits & 0b11 != 0b11 => {
+                    "it did not start its consoles: its kernel lacks virtio_console"
+                }
+                _ => "its agent did not speak",
+            };
+            return Outcome::Setup(format!(
+                "the guest ended before it could run the command: {missing} (give the kernel's \
+                 modules with --modules DIR, see its words with --console FILE)"
+            ));
+        }
+        match how {
+            _ if self.facts.panic => Outcome::Panic,
+            VmEnd::Exit(code) if !self.sandbox.agent => Outcome::Exited(code),
+            VmEnd::PowerOff | VmEnd::Exit(_) => Outcome::PowerOff,
+            VmEnd::Reset => Outcome::Reset,
+            VmEnd::TripleFault => Outcome::TripleFault,
+        }
+    }
+
+    /// A worker that a filter of the jail killed.
+    fn breach(&self) -> Option<Outcome> {
+        let breached = |worker: &&Worker| worker.ended == Some(Ended::Killed(libc::SIGSYS));
+        let worker = self.workers.iter().find(breached)?;
+        Some(Outcome::Breach(worker.worker.name.clone()))
+    }
+
+    /// A worker that ended although the machine had not.
+    fn unexpected_end(&self) -> Option<Outcome> {
+        if self.facts.machine.is_some() {
+            return None;
+        }
+        self.workers.iter().find_map(|worker| {
+            let how = match worker.ended? {
+                // A device worker leaves when the vcpu worker has, which is the one to look at.
+                Ended::Exited(0) if worker.worker.name != "vcpu" => return None,
+                Ended::Exited(127) => "could not be executed".to_owned(),
+                Ended::Exited(status) => format!("exited with status {status}"),
+                Ended::Killed(libc::SIGKILL) => "was killed (out of memory?)".to_owned(),
+                Ended::Killed(signal) => format!("was ended by signal {signal}"),
+            };
+            Some(Outcome::Failed(worker.worker.name.clone(), how))
+        })
+    }
+
+    /// Ends everything, collects what is left to say, and reaps every worker.
+    fn finish(mut self, mut outcome: Outcome) -> End {
+        self.kill(|name| name == "vcpu");
+        // The end of the machine makes the console worker bring the kernel's last words.
+        let until = Instant::now() + LAST_WORDS;
+        let said = |run: &Self| {
+            let console = run.workers.iter().find(|worker| worker.worker.name == "console");
+            console.is_none_or(|console| !console.open)
+        };
+        while outcome.wants_kernel_log() && !said(&self) && Instant::now() < until {
+            self.wait(Some(until));
+            self.listen();
+            while self.watch.signals.next().is_some() {}
+        }
+        self.kill(|_| true);
+        while self.workers.iter().any(|worker| worker.ended.is_none()) {
+            self.wait(None);
+            self.listen();
+            while self.watch.signals.next().is_some() {}
+        }
+        // One worker's failure is often another's consequence: what the guest did comes first.
+        if matches!(outcome, Outcome::Failed(..)) {
+            let better = self.breach().or(self.facts.violation.clone());
+            outcome = better.unwrap_or(outcome);
+        }
+        self.phases.ended = Some(self.watch.begun.elapsed());
+        let peaks = self.workers.into_iter().map(|worker| (worker.worker.name, worker.peak));
+        End { outcome, phases: self.phases, peaks: peaks.collect(), kernel_log: self.kernel_log }
+    }
+
+    fn kill(&self, which: impl Fn(&str) -> bool) {
+        for worker in self.workers.iter().filter(|worker| which(&worker.worker.name)) {
+            if worker.ended.is_none() {
+                // Gone already is as good.
+                let _ = pidfd_send_signal(&worker.worker.child.pidfd, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn command_outcome(end: &CommandEnd) -> Outcome {
+    match end {
+        CommandEnd::Exited(code) => Outcome::Exited(*code),
+        CommandEnd::Signaled(signal) => Outcome::Signaled(*signal),
+        CommandEnd::Failed(failure, text) => {
+            let text = printable(text);
+            match failure {
+                Failure::NotFound => Outcome::NotFound(text),
+                Failure::NotExecutable => Outcome::NotExecutable(text),
+                Failure::Setup => Outcome::Setup(text),
+            }
+        }
+    }
+}
+
+fn malformed() -> Record {
+    Record::Failed("wrote a malformed status record".to_owned())
+}
+
+/// Text from a worker, fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
+}

@@ -1,0 +1,76 @@
+//! The numbers of the descriptors that a worker inherits.
+//!
+//! | number | vcpu | console | blk*n* |
+//! |---|---|---|---|
+//! | 0, 1, 2 | /dev/null, closed at once | the user's stdin, stdout, stderr | /dev/null, closed at once |
+//! | 3 | status pipe | status pipe | status pipe |
+//! | 4 | RAM memfd, closed once mapped | the same | the same |
+//! | 5 | /dev/kvm, closed once set up | signals to forward | image |
+//! | 6 | kernel, closed once loaded | console file, if asked for | |
+//! | 7 | initramfs, closed once loaded | | |
+//! | 8 | the go, closed once given | | |
+//! | 16 + 4*d* | control socket of device *d* | of its own devices | of its own device |
+//! | 17 + 4*d* | interrupt, closed once wired | interrupt | interrupt |
+//! | 18 + 4*d* + *q* | kick of queue *q*, closed once wired | kicks | kick |
+#![expect(unsafe_code, reason = "inherited descriptors have numbers and no owner until here")]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Where a worker tells the launcher how it is.
+pub const STATUS: RawFd = 3;
+/// The memfd of guest RAM and control pages.
+pub const MEMORY: RawFd = 4;
+/// vcpu worker: /dev/kvm.
+pub const KVM: RawFd = 5;
+/// vcpu worker: the kernel image.
+pub const KERNEL: RawFd = 6;
+/// vcpu worker: the initramfs.
+pub const INITRD: RawFd = 7;
+/// vcpu worker: readable once every worker is sealed.
+pub const GO: RawFd = 8;
+/// blk worker: the image.
+pub const IMAGE: RawFd = 5;
+/// console worker: signals to forward to the command.
+pub const SIGNALS: RawFd = 5;
+/// console worker: the file for the kernel's console.
+pub const LOG: RawFd = 6;
+
+const DEVICES: RawFd = 16;
+const PER_DEVICE: RawFd = 4;
+
+/// Control socket of device `index`.
+pub fn control(index: u8) -> RawFd {
+    DEVICES + PER_DEVICE * RawFd::from(index)
+}
+
+/// Interrupt event of device `index`.
+pub fn interrupt(index: u8) -> RawFd {
+    control(index) + 1
+}
+
+/// Kick event of queue `queue` (0 or 1) of device `index`.
+pub fn kick(index: u8, queue: u8) -> RawFd {
+    control(index) + 2 + RawFd::from(queue)
+}
+
+/// The inherited descriptors that nobody has taken yet.
+#[derive(Debug)]
+pub struct Inherited {
+    untaken: Vec<RawFd>,
+}
+
+impl Inherited {
+    /// The descriptors with these numbers: all that is open once the jail has closed the rest.
+    pub(crate) fn new(numbers: Vec<RawFd>) -> Self {
+        Self { untaken: numbers }
+    }
+
+    /// Takes the descriptor with this number, if it was inherited and not taken before.
+    pub fn take(&mut self, number: RawFd) -> Option<OwnedFd> {
+        let at = self.untaken.iter().position(|untaken| *untaken == number)?;
+        self.untaken.swap_remove(at);
+        // SAFETY: the jail checked that this descriptor is open; each is taken once and has no
+        // other owner.
+        Some(unsafe { OwnedFd::from_raw_fd(number) })
+    }
+}

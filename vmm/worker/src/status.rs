@@ -1,0 +1,193 @@
+//! What a worker tells the launcher: records of a fixed size, on a pipe of its own.
+//!
+//! The launcher knows by the pipe which worker speaks, so a worker that was taken over can lie for
+//! itself and for no other. A record is written at once (it is shorter than `PIPE_BUF`).
+//!
+//! | byte | meaning |
+//! |---|---|
+//! | 0 | kind |
+//! | 1 | detail |
+//! | 2–3 | length of the text, little endian |
+//! | 4–7 | number, little endian |
+//! | 8– | text |
+
+use std::os::fd::OwnedFd;
+
+use devices::channel::End;
+use devices::violation::Violation;
+use protocol::frame::Failure;
+
+/// Length of a record in bytes.
+pub const RECORD: usize = 256;
+/// The longest text in a record, in bytes.
+pub const TEXT: usize = RECORD - 8;
+
+/// How the virtual machine ended, from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmEnd {
+    /// The guest powered off.
+    PowerOff,
+    /// The guest asked for a reset.
+    Reset,
+    /// A triple fault.
+    TripleFault,
+    /// The guest wrote this code to the exit port.
+    Exit(u8),
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Every layer of the jail is on.
+    Sealed,
+    /// The first vCPU is about to run.
+    Entered,
+    /// The virtual machine ended; bit n: the guest started device n at least once.
+    VmEnded(VmEnd, u32),
+    /// The agent is up.
+    AgentUp,
+    /// The command runs.
+    CommandStarted,
+    /// The command ended and all of its output is written.
+    CommandEnded(End),
+    /// A piece of the kernel's last words, in order.
+    KernelLog(Vec<u8>),
+    /// The kernel's last words were a panic.
+    KernelPanic,
+    /// The guest broke the device contract.
+    Violation(Violation),
+    /// The worker could not do its part, and why.
+    Failed(String),
+}
+
+impl Record {
+    /// The record as bytes. Text beyond [`TEXT`] bytes is cut off.
+    pub fn encode(&self) -> [u8; RECORD] {
+        let (kind, detail, number, text): (u8, u8, u32, &[u8]) = match self {
+            Self::Sealed => (1, 0, 0, &[]),
+            Self::Entered => (2, 0, 0, &[]),
+            Self::VmEnded(VmEnd::PowerOff, started) => (3, 0, *started, &[]),
+            Self::VmEnded(VmEnd::Reset, started) => (4, 0, *started, &[]),
+            Self::VmEnded(VmEnd::TripleFault, started) => (5, 0, *started, &[]),
+            Self::VmEnded(VmEnd::Exit(code), started) => (6, *code, *started, &[]),
+            Self::AgentUp => (7, 0, 0, &[]),
+            Self::CommandStarted => (8, 0, 0, &[]),
+            Self::CommandEnded(End::Exited(code)) => (9, *code, 0, &[]),
+            Self::CommandEnded(End::Signaled(signal)) => (10, *signal, 0, &[]),
+            Self::CommandEnded(End::Failed(failure, text)) => {
+                (11, *failure as u8, 0, text.as_bytes())
+            }
+            Self::KernelLog(bytes) => (12, 0, 0, bytes),
+            Self::KernelPanic => (13, 0, 0, &[]),
+            Self::Violation(violation) => (14, *violation as u8, 0, &[]),
+            Self::Failed(text) => (15, 0, 0, text.as_bytes()),
+        };
+        let text = text.get(..TEXT).unwrap_or(text);
+        let mut bytes = [0; RECORD];
+        bytes[0] = kind;
+        bytes[1] = detail;
+        if let Ok(length) = u16::try_from(text.len()) {
+            bytes[2..4].copy_from_slice(&length.to_le_bytes());
+        }
+        bytes[4..8].copy_from_slice(&number.to_le_bytes());
+        bytes[8..8 + text.len()].copy_from_slice(text);
+        bytes
+    }
+
+    /// Reads a record; `None` for what no worker of ours writes.
+    pub fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
+        let [kind, detail, l0, l1, n0, n1, n2, n3, text @ ..] = bytes;
+        let detail = *detail;
+        let started = u32::from_le_bytes([*n0, *n1, *n2, *n3]);
+        let text = text.get(..usize::from(u16::from_le_bytes([*l0, *l1])))?;
+        let lossy = || String::from_utf8_lossy(text).into_owned();
+        let record = match kind {
+            1 => Self::Sealed,
+            2 => Self::Entered,
+            3 => Self::VmEnded(VmEnd::PowerOff, started),
+            4 => Self::VmEnded(VmEnd::Reset, started),
+            5 => Self::VmEnded(VmEnd::TripleFault, started),
+            6 => Self::VmEnded(VmEnd::Exit(detail), started),
+            7 => Self::AgentUp,
+            8 => Self::CommandStarted,
+            9 => Self::CommandEnded(End::Exited(detail)),
+            10 if (1..=64).contains(&detail) => Self::CommandEnded(End::Signaled(detail)),
+            11 => Self::CommandEnded(End::Failed(failure(detail)?, lossy())),
+            12 => Self::KernelLog(text.to_vec()),
+            13 => Self::KernelPanic,
+            14 => Self::Violation(Violation::from_number(detail)?),
+            15 => Self::Failed(lossy()),
+            _ => return None,
+        };
+        Some(record)
+    }
+}
+
+fn failure(detail: u8) -> Option<Failure> {
+    [Failure::Setup, Failure::NotFound, Failure::NotExecutable]
+        .into_iter()
+        .find(|failure| *failure as u8 == detail)
+}
+
+/// The worker's end of the pipe.
+#[derive(Debug)]
+pub struct Status(OwnedFd);
+
+impl Status {
+    /// A pipe to report on.
+    pub fn new(pipe: OwnedFd) -> Self {
+        Self(pipe)
+    }
+
+    /// Tells the launcher. When it is gone there is nobody to tell, and the worker is about to go too.
+    pub fn tell(&self, record: &Record) {
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &record.encode()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_the_way() {
+        let records = [
+            Record::Sealed,
+            Record::Entered,
+            Record::VmEnded(VmEnd::PowerOff, 0),
+            Record::VmEnded(VmEnd::Reset, u32::MAX),
+            Record::VmEnded(VmEnd::TripleFault, 1),
+            Record::VmEnded(VmEnd::Exit(255), 7),
+            Record::AgentUp,
+            Record::CommandStarted,
+            Record::CommandEnded(End::Exited(0)),
+            Record::CommandEnded(End::Signaled(9)),
+            Record::CommandEnded(End::Failed(Failure::NotFound, "no such command".into())),
+            Record::KernelLog(vec![0xff; TEXT]),
+            Record::KernelPanic,
+            Record::Failed("x".into()),
+        ];
+        for record in records {
+            assert_eq!(Record::decode(&record.encode()), Some(record));
+        }
+        for violation in Violation::ALL {
+            let record = Record::Violation(violation);
+            assert_eq!(Record::decode(&record.encode()), Some(record));
+        }
+    }
+
+    #[test]
+    fn what_no_worker_writes_is_no_record() {
+        let mut bytes = [0; RECORD];
+        assert_eq!(Record::decode(&bytes), None);
+        for (kind, detail) in [(16, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)] {
+            bytes[0] = kind;
+            bytes[1] = detail;
+            assert_eq!(Record::decode(&bytes), None, "{kind} {detail}");
+        }
+        // A length beyond the record.
+        bytes[0] = 15;
+        bytes[2..4].copy_from_slice(&249u16.to_le_bytes());
+        assert_eq!(Record::decode(&bytes), None);
+    }
+}

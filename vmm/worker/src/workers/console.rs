@@ -1,0 +1,62 @@
+//! The console worker: the kernel's console, and the agent's channel or the user's terminal.
+
+use devices::channel::{Channel, Life};
+use devices::kernel_log::KernelLog;
+use devices::raw::Raw;
+use devices::serve::{self, Inputs, Joined, Line, News};
+
+use super::{Error, link, take, tell};
+use crate::fds::{self, Inherited};
+use crate::jail::Jailed;
+use crate::memory;
+use crate::plan::Plan;
+use crate::status::{Record, TEXT};
+
+pub(super) fn live(
+    plan: &Plan,
+    agent: bool,
+    jailed: Jailed,
+    fds: &mut Inherited,
+) -> Result<(), Error> {
+    let [stdin, stdout, stderr] = [take(fds, 0)?, take(fds, 1)?, take(fds, 2)?];
+    let memfd = take(fds, fds::MEMORY)?;
+    let memory = memory::ram(&memfd, plan.memory)?;
+    let mut joined = if agent {
+        let log = KernelLog::new(fds.take(fds::LOG));
+        let channel = Channel::new(stdout, stderr);
+        vec![Joined::KernelLog(log), Joined::Channel(Box::new(channel))]
+    } else {
+        vec![Joined::Raw(Raw::new(stdout))]
+    }
+    .into_iter();
+    let mut lines = Vec::new();
+    for (index, _) in plan.served() {
+        let joined = joined.next().ok_or(Error::Descriptor(fds::control(index)))?;
+        lines.push(Line::new(link(plan, index, &memory, &memfd, fds)?, joined));
+    }
+    let inputs = Inputs { stdin: Some(stdin), signals: fds.take(fds::SIGNALS) };
+    drop(memfd);
+
+    let _sealed = jailed.seal()?;
+    tell(&Record::Sealed);
+    serve::consoles(lines, inputs, |news| {
+        report(&news);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn report(news: &News<'_>) {
+    match news {
+        News::Life(Life::Booting) => {}
+        News::Life(Life::Up) => tell(&Record::AgentUp),
+        News::Life(Life::Running) => tell(&Record::CommandStarted),
+        News::Life(Life::Ended(end)) => tell(&Record::CommandEnded(end.clone())),
+        News::KernelLog(tail, panicked) => {
+            tail.chunks(TEXT).for_each(|piece| tell(&Record::KernelLog(piece.to_vec())));
+            if *panicked {
+                tell(&Record::KernelPanic);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The lives of the workers: get jailed, set up, get sealed, serve, end.
+
+use std::os::fd::RawFd;
+use std::sync::OnceLock;
+
+use devices::interrupt::Interrupt;
+use devices::link::Link;
+use devices::violation::Fault;
+
+use crate::fds::{self, Inherited};
+use crate::jail;
+use crate::memory;
+use crate::plan::{Plan, Role};
+use crate::status::{Record, Status};
+
+mod blk;
+mod console;
+mod vcpu;
+
+/// Why a worker ends without having been told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A layer of the jail failed.
+    #[error(transparent)]
+    Jail(#[from] jail::Error),
+    /// A descriptor of the plan is missing.
+    #[error("descriptor {0} was not inherited")]
+    Descriptor(RawFd),
+    /// Memory could not be mapped.
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
+    /// KVM refused something.
+    #[error(transparent)]
+    Vm(#[from] crate::vm::Error),
+    /// A vCPU cannot go on.
+    #[error(transparent)]
+    Vcpu(#[from] crate::vcpu::Error),
+    /// The kernel or the initramfs could not be loaded.
+    #[error(transparent)]
+    Boot(#[from] crate::boot::Error),
+    /// The ACPI tables could not be written.
+    #[error(transparent)]
+    Acpi(#[from] crate::acpi::Error),
+    /// A CPUID table could not be made.
+    #[error(transparent)]
+    Cpuid(#[from] crate::cpuid::TooLong),
+    /// The guest broke the device contract, or a system call failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A system call failed.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, #[source] rustix::io::Errno),
+}
+
+/// Where this process reports; set once, for the panic hook as well.
+static STATUS: OnceLock<Status> = OnceLock::new();
+
+fn tell(record: &Record) {
+    if let Some(status) = STATUS.get() {
+        status.tell(record);
+    }
+}
+
+/// Lives the life of the worker that `plan` describes. Returns the process's exit status.
+pub fn live(plan: &Plan) -> u8 {
+    let result = jail::enter(plan.descriptors()).map_err(Error::from).and_then(|(jailed, mut fds)| {
+        let status = fds.take(fds::STATUS).ok_or(Error::Descriptor(fds::STATUS))?;
+        let _ = STATUS.set(Status::new(status));
+        std::panic::set_hook(Box::new(|panic| tell(&Record::Failed(panic.to_string()))));
+        match &plan.role {
+            Role::Vcpu { cpus, initrd: _, cmdline } => {
+                vcpu::live(plan, *cpus, cmdline, jailed, &mut fds)
+            }
+            Role::Console { agent, .. } => console::live(plan, *agent, jailed, &mut fds),
+            Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds),
+        }
+    });
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            tell(&record_of(&error));
+            1
+        }
+    }
+}
+
+fn record_of(error: &Error) -> Record {
+    match error {
+        Error::Fault(Fault::Violation(violation)) => Record::Violation(*violation),
+        other => Record::Failed(other.to_string()),
+    }
+}
+
+/// Takes a descriptor that the plan says is there.
+fn take(fds: &mut Inherited, number: RawFd) -> Result<std::os::fd::OwnedFd, Error> {
+    fds.take(number).ok_or(Error::Descriptor(number))
+}
+
+/// Device `index`'s side of its transport.
+fn link<'m>(
+    plan: &Plan,
+    index: u8,
+    memory: &'m devices::Memory,
+    memfd: &std::os::fd::OwnedFd,
+    fds: &mut Inherited,
+) -> Result<Link<'m>, Error> {
+    let device = plan.devices.get(usize::from(index)).ok_or(Error::Descriptor(fds::control(index)))?;
+    let status = memory::control_page(memfd, plan.control_page(index))?;
+    let interrupt = Interrupt::new(status, take(fds, fds::interrupt(index))?);
+    let control = take(fds, fds::control(index))?;
+    let kicks =
+        device.queues().map(|queue| take(fds, fds::kick(index, queue))).collect::<Result<_, _>>()?;
+    Ok(Link::new(memory, device.identity(), control, kicks, interrupt))
+}

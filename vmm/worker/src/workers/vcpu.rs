@@ -1,0 +1,129 @@
+//! The vcpu worker: the virtual machine, its boot, and the registers of its devices.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use devices::Memory;
+use devices::mmio::Registers;
+use kvm_ioctls::VcpuFd;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::{Error, take, tell};
+use crate::bus::Bus;
+use crate::fds::{self, Inherited};
+use crate::jail::{Jailed, Sealed};
+use crate::plan::Plan;
+use crate::status::Record;
+use crate::vm::{Vm, failed};
+use crate::{acpi, boot, cpuid, memory, registers, vcpu};
+
+/// A vCPU thread's stack in bytes: its loop is shallow and has no recursion.
+const STACK: usize = 64 * 1024;
+
+pub(super) fn live(
+    plan: &Plan,
+    cpus: u8,
+    cmdline: &OsStr,
+    jailed: Jailed,
+    fds: &mut Inherited,
+) -> Result<(), Error> {
+    let memfd = take(fds, fds::MEMORY)?;
+    let ram = memory::ram(&memfd, plan.memory)?;
+    let entry = load(plan, cpus, cmdline, &ram, fds)?;
+    let vm = Vm::create(take(fds, fds::KVM)?, &ram)?;
+    let bus = wire(plan, &vm, &memfd, fds)?;
+    let vcpus = (0..cpus)
+        .map(|index| create_vcpu(&vm, index, cpus, &entry))
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(memfd);
+
+    let go = take(fds, fds::GO)?;
+    run(jailed, vcpus, bus, go)
+}
+
+/// Puts the kernel, the initramfs and the tables where the guest expects them.
+fn load(
+    plan: &Plan,
+    cpus: u8,
+    cmdline: &OsStr,
+    ram: &Memory,
+    fds: &mut Inherited,
+) -> Result<boot::Entry, Error> {
+    let mut kernel = File::from(take(fds, fds::KERNEL)?);
+    let mut initrd = fds.take(fds::INITRD).map(File::from);
+    let mut seed = [0; 64];
+    getrandom(&mut seed, GetRandomFlags::empty())
+        .map_err(|errno| Error::System("get random bytes", errno))?;
+    let devices = u8::try_from(plan.devices.len()).unwrap_or(u8::MAX);
+    let rsdp = acpi::write(ram, cpus, devices)?;
+    Ok(boot::load(ram, &mut kernel, initrd.as_mut(), cmdline.as_bytes(), rsdp, &seed)?)
+}
+
+/// Wires every device's kicks and interrupt, and makes its registers.
+fn wire(plan: &Plan, vm: &Vm, memfd: &OwnedFd, fds: &mut Inherited) -> Result<Bus, Error> {
+    let mut bus = Bus::default();
+    for (index, device) in plan.served() {
+        for queue in device.queues() {
+            vm.wire_kick(index, queue, take(fds, fds::kick(index, queue))?)?;
+        }
+        vm.wire_interrupt(index, take(fds, fds::interrupt(index))?)?;
+        let status = memory::control_page(memfd, plan.control_page(index))?;
+        bus.add(Registers::new(device.identity(), status), take(fds, fds::control(index))?);
+    }
+    Ok(bus)
+}
+
+fn create_vcpu(vm: &Vm, index: u8, cpus: u8, entry: &boot::Entry) -> Result<VcpuFd, Error> {
+    let vcpu = vm.create_vcpu(index)?;
+    let cpuid = cpuid::guest(vm.supported_cpuid(), index, cpus)?;
+    vcpu.set_cpuid2(&cpuid).map_err(failed("set CPUID"))?;
+    // The others wait for the first to start them, as the architecture has it.
+    if index == 0 {
+        let sregs = vcpu.get_sregs().map_err(failed("read the system registers"))?;
+        let (regs, sregs) = registers::boot(entry, sregs);
+        vcpu.set_sregs(&sregs).map_err(failed("set the system registers"))?;
+        vcpu.set_regs(&regs).map_err(failed("set the registers"))?;
+    }
+    Ok(vcpu)
+}
+
+/// Set when every layer is on and the launcher said go; the vCPU threads wait for it.
+static SEALED: OnceLock<Sealed> = OnceLock::new();
+
+/// Seals the process with all of its threads parked, waits for the go, and runs the vCPUs.
+fn run(jailed: Jailed, vcpus: Vec<VcpuFd>, bus: Bus, go: OwnedFd) -> Result<(), Error> {
+    let bus = Arc::new(bus);
+    let mut vcpus = vcpus.into_iter();
+    let Some(mut first) = vcpus.next() else { return Ok(()) };
+    for mut vcpu in vcpus {
+        let bus = bus.clone();
+        thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || end(&mut vcpu, &bus, SEALED.wait()))
+            .map_err(|error| Error::System("start a vCPU thread", errno(&error)))?;
+    }
+    let sealed = jailed.seal()?;
+    tell(&Record::Sealed);
+    rustix::io::read(&go, &mut [0; 8]).map_err(|errno| Error::System("wait for the go", errno))?;
+    drop(go);
+    tell(&Record::Entered);
+    let sealed = SEALED.get_or_init(|| sealed);
+    end(&mut first, &bus, sealed)
+}
+
+fn errno(error: &std::io::Error) -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(error).unwrap_or(rustix::io::Errno::AGAIN)
+}
+
+/// Runs one vCPU, reports how the virtual machine ended, and ends the process with it.
+fn end(vcpu: &mut VcpuFd, bus: &Bus, sealed: &Sealed) -> ! {
+    match vcpu::run(vcpu, bus, sealed) {
+        Ok(how) => tell(&Record::VmEnded(how, bus.started())),
+        Err(error) => tell(&Record::Failed(error.to_string())),
+    }
+    std::process::exit(0)
+}
