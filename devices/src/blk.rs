@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | IN | reads sectors | IOERR: past the end, not whole sectors, a failing image |
 //! | OUT | writes sectors | IOERR: the same, or the disk is read-only |
-//! | FLUSH | fdatasync | IOERR: fdatasync failed |
+//! | FLUSH | fdatasync | IOERR: fdatasync failed, now or before |
 //! | GET_ID | 20 bytes of identity | |
 //! | anything else | nothing | UNSUPP |
 //!
@@ -17,6 +17,7 @@
 //! RING_PACKED (surface). A driver that does not accept FLUSH gets write-through (§5.2.6.2).
 
 use std::io;
+use std::ops::Range;
 
 use virtio_bindings::virtio_blk as spec;
 use vm_memory::VolatileSlice;
@@ -25,7 +26,7 @@ use crate::Memory;
 use crate::chain::{Buffer, Chain};
 use crate::disk::Disk;
 use crate::mmio::{Identity, VERSION_1};
-use crate::ring::Ring;
+use crate::ring::{Progress, Ring};
 use crate::violation::Violation;
 
 /// Bytes in a sector, whatever the image's file system thinks.
@@ -40,6 +41,9 @@ pub const FLUSH: u64 = 1 << spec::VIRTIO_BLK_F_FLUSH;
 const RO: u64 = 1 << spec::VIRTIO_BLK_F_RO;
 const SEG_MAX: u64 = 1 << spec::VIRTIO_BLK_F_SEG_MAX;
 const HEADER: usize = 16;
+
+/// The most bytes that one call of [`Blk::serve`] moves, however long the requests are.
+const BUDGET: usize = 1024 * 1024;
 
 /// What the guest is told about a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,17 @@ impl Shape {
             config,
         }
     }
+
+    /// Byte offset of `len` bytes at `sector`, all of them on the disk.
+    fn offset(&self, sector: u64, len: usize) -> Result<u64, Status> {
+        let len = u64::try_from(len).map_err(|_| Status::IoError)?;
+        let end = sector.checked_add(len / SECTOR).ok_or(Status::IoError)?;
+        if len % SECTOR != 0 || end > self.sectors {
+            return Err(Status::IoError);
+        }
+        // The last byte has to have an offset too.
+        end.checked_mul(SECTOR).map(|end| end - len).ok_or(Status::IoError)
+    }
 }
 
 /// Status byte of a request (§5.2.6).
@@ -74,19 +89,34 @@ enum Status {
     Unsupported = 2,
 }
 
+/// A request that has been taken from the ring.
+#[derive(Debug)]
+struct Request<'m> {
+    chain: Chain<'m>,
+    /// Type and sector, if the header is whole.
+    header: Option<(u32, u64)>,
+    /// Bytes of data moved so far.
+    moved: usize,
+}
+
 /// A block device.
 #[derive(Debug)]
-pub struct Blk<D> {
+pub struct Blk<'m, D> {
     disk: D,
     shape: Shape,
     id: [u8; ID_LEN],
     write_through: bool,
+    /// A flush failed. The kernel reports that once and forgets the data; the guest shall not be
+    /// told later that it is durable.
+    lost: bool,
+    /// The request that the last turn's budget did not suffice for.
+    current: Option<Request<'m>>,
 }
 
-impl<D: Disk> Blk<D> {
+impl<'m, D: Disk> Blk<'m, D> {
     /// A device that serves `shape.sectors` sectors of `disk` and answers GET_ID with `id`.
     pub fn new(disk: D, shape: Shape, id: [u8; ID_LEN]) -> Self {
-        Self { disk, shape, id, write_through: false }
+        Self { disk, shape, id, write_through: false, lost: false, current: None }
     }
 
     /// The image behind the device.
@@ -99,110 +129,126 @@ impl<D: Disk> Blk<D> {
         self.write_through = features & FLUSH == 0;
     }
 
-    /// Serves at most one ring's worth of requests. Returns how many; fewer than the ring's size
-    /// means that the ring was found empty.
-    pub fn serve(&mut self, memory: &Memory, ring: &mut Ring) -> Result<u16, Violation> {
-        for served in 0..ring.size() {
-            let Some(chain) = ring.pop(memory)? else { return Ok(served) };
-            let written = self.request(&chain)?;
-            ring.push(memory, chain.head, written)?;
-        }
-        Ok(ring.size())
+    /// Forgets the request in hand, as a reset does.
+    pub fn stop(&mut self) {
+        self.current = None;
     }
 
-    /// Executes one request; returns the bytes written to the chain.
-    fn request(&mut self, chain: &Chain<'_>) -> Result<usize, Violation> {
-        let end = chain.writable.len().checked_sub(1).ok_or(Violation::NoStatus)?;
-        let mut transferred = 0;
-        let status = match self.execute(chain, end, &mut transferred) {
-            Ok(()) => Status::Ok,
-            Err(status) => status,
-        };
-        chain.writable.write(end, &[status as u8]);
-        // Only what is contiguous from the start may be reported (§2.7.8.2).
-        Ok(if transferred == end { end + 1 } else { transferred })
+    /// Serves requests within one turn's budget.
+    pub fn serve(&mut self, memory: &'m Memory, ring: &mut Ring) -> Result<Progress, Violation> {
+        let mut progress = Progress::default();
+        let mut budget = BUDGET;
+        for _ in 0..=ring.size() {
+            let mut request = match self.current.take() {
+                Some(request) => request,
+                None => match ring.pop(memory)? {
+                    Some(chain) => Request::new(chain)?,
+                    None => return Ok(progress),
+                },
+            };
+            let before = request.moved;
+            let result = self.execute(&mut request, budget);
+            budget = budget.saturating_sub(request.moved - before);
+            if result == Ok(false) {
+                self.current = Some(request);
+                break;
+            }
+            let written = request.answer(result.map_or_else(|status| status, |_| Status::Ok));
+            ring.push(memory, request.chain.head, written)?;
+            progress.used = true;
+            if budget == 0 {
+                break;
+            }
+        }
+        progress.more = true;
+        Ok(progress)
     }
 
-    fn execute(
-        &mut self,
-        chain: &Chain<'_>,
-        end: usize,
-        transferred: &mut usize,
-    ) -> Result<(), Status> {
-        let mut header = [0; HEADER];
-        if chain.readable.read(0, &mut header) < HEADER {
-            return Err(Status::IoError);
-        }
-        let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = header;
-        let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-        match u32::from_le_bytes([t0, t1, t2, t3]) {
+    /// Executes a request, or goes on with it, until it has moved `budget` bytes. True: it is done.
+    fn execute(&mut self, request: &mut Request<'_>, budget: usize) -> Result<bool, Status> {
+        let (kind, sector) = request.header.ok_or(Status::IoError)?;
+        let Request { chain, moved, .. } = request;
+        let (disk, room) = (&mut self.disk, chain.writable.len() - 1);
+        match kind {
             spec::VIRTIO_BLK_T_IN => {
-                let offset = self.offset(sector, end)?;
-                let disk = &mut self.disk;
-                transfer(&chain.writable, 0, end, offset, |regions, at| {
-                    let count = disk.read(regions, at)?;
-                    *transferred += count;
-                    Ok(count)
+                let offset = self.shape.offset(sector, room)?;
+                transfer(&chain.writable, 0..room, moved, budget, |regions, at| {
+                    disk.read(regions, offset + at)
                 })
             }
             spec::VIRTIO_BLK_T_OUT => {
-                let data_end = chain.readable.len();
-                let offset = self.offset(sector, data_end - HEADER)?;
+                let end = chain.readable.len();
+                let offset = self.shape.offset(sector, end - HEADER)?;
                 if self.shape.read_only {
                     return Err(Status::IoError);
                 }
-                let disk = &mut self.disk;
-                transfer(&chain.readable, HEADER, data_end, offset, |regions, at| {
-                    disk.write(regions, at)
+                let done = transfer(&chain.readable, HEADER..end, moved, budget, |regions, at| {
+                    disk.write(regions, offset + at)
                 })?;
-                if self.write_through { self.flush() } else { Ok(()) }
+                if done && self.write_through { self.flush() } else { Ok(done) }
             }
             spec::VIRTIO_BLK_T_FLUSH => self.flush(),
             spec::VIRTIO_BLK_T_GET_ID => {
-                let id = self.id.get(..end.min(ID_LEN)).unwrap_or_default();
-                *transferred = chain.writable.write(0, id);
-                Ok(())
+                *moved = chain.writable.write(0, self.id.get(..room).unwrap_or(&self.id));
+                Ok(true)
             }
             _ => Err(Status::Unsupported),
         }
     }
 
-    /// Byte offset of `len` bytes at `sector`, all of them on the disk.
-    fn offset(&self, sector: u64, len: usize) -> Result<u64, Status> {
-        let len = u64::try_from(len).map_err(|_| Status::IoError)?;
-        let end = sector.checked_add(len / SECTOR).ok_or(Status::IoError)?;
-        if len % SECTOR != 0 || end > self.shape.sectors {
-            return Err(Status::IoError);
-        }
-        sector.checked_mul(SECTOR).ok_or(Status::IoError)
-    }
-
-    fn flush(&mut self) -> Result<(), Status> {
-        self.disk.flush().map_err(|_| Status::IoError)
+    fn flush(&mut self) -> Result<bool, Status> {
+        self.lost = self.lost || self.disk.flush().is_err();
+        if self.lost { Err(Status::IoError) } else { Ok(true) }
     }
 }
 
-/// Moves `buffer[start..end]` to or from `offset` in as many steps as the disk needs.
+impl<'m> Request<'m> {
+    /// The request in `chain`, which must have room for a status.
+    fn new(chain: Chain<'m>) -> Result<Self, Violation> {
+        if chain.writable.is_empty() {
+            return Err(Violation::NoStatus);
+        }
+        let mut bytes = [0; HEADER];
+        let whole = chain.readable.read(0, &mut bytes) == HEADER;
+        let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
+        let kind = u32::from_le_bytes([t0, t1, t2, t3]);
+        let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        Ok(Self { chain, header: whole.then_some((kind, sector)), moved: 0 })
+    }
+
+    /// Writes the status; returns the bytes written to the chain. Only those that follow one
+    /// another from the first on may be counted (§2.7.8.2).
+    fn answer(&self, status: Status) -> usize {
+        let room = self.chain.writable.len() - 1;
+        self.chain.writable.write(room, &[status as u8]);
+        let written = if self.is_write() { 0 } else { self.moved };
+        if written == room { room + 1 } else { written }
+    }
+
+    fn is_write(&self) -> bool {
+        self.header.is_some_and(|(kind, _)| kind == spec::VIRTIO_BLK_T_OUT)
+    }
+}
+
+/// Moves what is left of `range` of `buffer`, `budget` bytes at most, in as many steps as the disk
+/// needs. `moved` counts the bytes moved so far; a step gets it too. True: all is moved.
 fn transfer(
     buffer: &Buffer<'_>,
-    start: usize,
-    end: usize,
-    offset: u64,
+    range: Range<usize>,
+    moved: &mut usize,
+    budget: usize,
     mut step: impl FnMut(&[VolatileSlice<'_>], u64) -> io::Result<usize>,
-) -> Result<(), Status> {
-    let (mut at, mut offset) = (start, offset);
-    while at < end {
-        let regions: Vec<_> = buffer.range(at, end).collect();
-        match step(&regions, offset) {
+) -> Result<bool, Status> {
+    let stop = range.len().min(moved.saturating_add(budget));
+    while *moved < stop {
+        let rest: Vec<_> = buffer.range(range.start + *moved, range.start + stop).collect();
+        match step(&rest, u64::try_from(*moved).map_err(|_| Status::IoError)?) {
             // The image ended early: someone else has truncated it.
             Ok(0) => return Err(Status::IoError),
-            Ok(count) => {
-                at += count;
-                offset += u64::try_from(count).map_err(|_| Status::IoError)?;
-            }
+            Ok(count) => *moved += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Err(Status::IoError),
         }
     }
-    Ok(())
+    Ok(*moved >= range.len())
 }

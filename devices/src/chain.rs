@@ -70,10 +70,8 @@ impl<'m> Chain<'m> {
             0 => &mut self.readable,
             _ => &mut self.writable,
         };
-        if descriptor.len > 0 {
-            let region = memory
-                .get_slice(GuestAddress(descriptor.address), descriptor.len)
-                .map_err(|_| Violation::BufferPlacement)?;
+        for region in memory.get_slices(GuestAddress(descriptor.address), descriptor.len) {
+            let region = region.map_err(|_| Violation::BufferPlacement)?;
             half.len += region.len();
             half.regions.push(region);
         }

@@ -58,7 +58,8 @@ struct Outlet {
 #[derive(Debug)]
 pub struct Channel {
     decoder: Decoder,
-    life: Life,
+    /// Every step of the command's life so far; never empty.
+    lives: Vec<Life>,
     outlets: [Outlet; 2],
     stdin: Stdin,
     /// Signals to forward, bit n−1 for signal n.
@@ -69,10 +70,12 @@ pub struct Channel {
 #[derive(Debug, Default)]
 struct Stdin {
     credit: u32,
-    /// Nothing more will be sent, because the input ended or the command closed it.
-    over: bool,
+    /// The input has ended.
+    ended: bool,
     /// `End` is still to be sent.
     end_due: bool,
+    /// The command wants no more.
+    closed: bool,
 }
 
 impl Channel {
@@ -86,7 +89,7 @@ impl Channel {
         };
         Self {
             decoder: Decoder::default(),
-            life: Life::Booting,
+            lives: vec![Life::Booting],
             outlets: [outlet(Stream::Stdout, stdout), outlet(Stream::Stderr, stderr)],
             stdin: Stdin::default(),
             signals: 0,
@@ -96,7 +99,16 @@ impl Channel {
 
     /// How far the command has come.
     pub fn life(&self) -> &Life {
-        &self.life
+        self.lives.last().unwrap_or(&Life::Booting)
+    }
+
+    /// Every step of the command's life so far, `Booting` first.
+    pub fn lives(&self) -> &[Life] {
+        &self.lives
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.life(), Life::Up | Life::Running)
     }
 
     /// Forwards signal `number`, if there is such a signal.
@@ -106,45 +118,49 @@ impl Channel {
         }
     }
 
+    /// Obeys the frame that the decoder has.
     fn take(&mut self) -> Result<(), Violation> {
         let frame = self.decoder.from_guest().map_err(|_| Violation::Frame)?;
-        match (&self.life, frame) {
-            (Life::Booting, FromGuest::Hello(VERSION)) => self.life = Life::Up,
-            (Life::Up, FromGuest::Started) => self.life = Life::Running,
-            (Life::Up | Life::Running, FromGuest::Failed(failure, text)) => {
-                let text = text.chars().filter(|c| !c.is_control()).collect::<String>();
-                let end =
-                    (0..=text.len().min(MAX_TEXT)).rev().find(|&at| text.is_char_boundary(at));
-                let text = text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned();
-                self.life = Life::Ended(End::Failed(failure, text));
+        let next = match (self.lives.last(), frame) {
+            (Some(Life::Booting), FromGuest::Hello(VERSION)) => Life::Up,
+            (Some(Life::Up), FromGuest::Started) => Life::Running,
+            (Some(Life::Up | Life::Running), FromGuest::Failed(failure, text)) => {
+                Life::Ended(End::Failed(failure, printable(text)))
             }
-            (Life::Running, FromGuest::Exited(code)) => self.life = Life::Ended(End::Exited(code)),
-            (Life::Running, FromGuest::Signaled(signal)) => {
-                self.life = Life::Ended(End::Signaled(signal));
+            (Some(Life::Running), FromGuest::Exited(code)) => Life::Ended(End::Exited(code)),
+            (Some(Life::Running), FromGuest::Signaled(signal)) => {
+                Life::Ended(End::Signaled(signal))
             }
-            (Life::Up | Life::Running, FromGuest::Credit(bytes)) => {
+            (Some(Life::Up | Life::Running), FromGuest::Credit(bytes)) => {
                 let credit = self.stdin.credit.checked_add(bytes).filter(|sum| *sum <= WINDOW);
                 self.stdin.credit = credit.ok_or(Violation::Credit)?;
+                return Ok(());
             }
-            (Life::Running, FromGuest::Closed) => self.stdin.over = true,
-            (Life::Running, FromGuest::Data(stream, bytes)) => {
+            (Some(Life::Running), FromGuest::Closed) if !self.stdin.closed => {
+                self.stdin.closed = true;
+                return Ok(());
+            }
+            (Some(Life::Running), FromGuest::Data(stream, bytes)) => {
                 let len = u32::try_from(bytes.len()).map_err(|_| Violation::Frame)?;
                 let outlet = self.outlets.iter_mut().find(|outlet| outlet.stream == stream);
                 let outlet = outlet.ok_or(Violation::Frame)?;
                 outlet.granted = outlet.granted.checked_sub(len).ok_or(Violation::Credit)?;
+                // There is room: what is held and what is granted are never more than a window.
                 outlet.sink.push(bytes);
+                return Ok(());
             }
             _ => return Err(Violation::Frame),
-        }
+        };
+        self.lives.push(next);
         Ok(())
     }
 
     /// The next frame that is due, if any.
     fn due(&mut self) -> Option<Encoded> {
-        if !matches!(self.life, Life::Up | Life::Running) {
+        if !self.is_live() {
             return None;
         }
-        if self.signals != 0 && self.life == Life::Running {
+        if self.signals != 0 && *self.life() == Life::Running {
             let bit = self.signals.trailing_zeros();
             self.signals &= self.signals - 1;
             return Some(FromHost::Signal(u8::try_from(bit + 1).ok()?).encode());
@@ -165,6 +181,18 @@ impl Channel {
     }
 }
 
+/// The beginning of `text`, at most [`MAX_TEXT`] bytes, without what could move a terminal's cursor.
+fn printable(text: &str) -> String {
+    let mut kept = String::new();
+    for char in text.chars().filter(|char| !char.is_control()) {
+        if kept.len() + char.len_utf8() > MAX_TEXT {
+            break;
+        }
+        kept.push(char);
+    }
+    kept
+}
+
 impl Port for Channel {
     fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut rest = bytes;
@@ -183,8 +211,8 @@ impl Port for Channel {
     }
 
     fn input_room(&self) -> usize {
-        let running = matches!(self.life, Life::Up | Life::Running);
-        if !running || self.stdin.over || self.sending.is_some() {
+        let over = self.stdin.ended || self.stdin.closed;
+        if !self.is_live() || over || self.sending.is_some() {
             return 0;
         }
         usize::try_from(self.stdin.credit).map_or(0, |credit| credit.min(MAX_PAYLOAD))
@@ -192,7 +220,7 @@ impl Port for Channel {
 
     fn offer_input(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
-            self.stdin.over = true;
+            self.stdin.ended = true;
             self.stdin.end_due = true;
         } else {
             self.stdin.credit -= u32::try_from(bytes.len()).unwrap_or(0).min(self.stdin.credit);

@@ -14,7 +14,7 @@
 use crate::Memory;
 use crate::chain::Chain;
 use crate::mmio::{Identity, VERSION_1};
-use crate::ring::Ring;
+use crate::ring::{Progress, Ring};
 use crate::sink::Sink;
 use crate::violation::Violation;
 
@@ -57,15 +57,6 @@ pub trait Port {
     }
 }
 
-/// How far a queue was served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Buffers went to the used ring.
-    pub used: bool,
-    /// The budget ran out before the queue did: call again.
-    pub more: bool,
-}
-
 /// A console device: the chain it is in the middle of, and nothing else.
 #[derive(Debug, Default)]
 pub struct Console<'m> {
@@ -85,7 +76,7 @@ impl<'m> Console<'m> {
         ring: &mut Ring,
         port: &mut dyn Port,
     ) -> Result<Progress, Violation> {
-        let mut progress = Progress { used: false, more: false };
+        let mut progress = Progress::default();
         let mut budget = BUDGET;
         for _ in 0..=ring.size() {
             let Some((chain, mut at)) = self.next(memory, ring)? else { return Ok(progress) };

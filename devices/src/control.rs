@@ -123,13 +123,23 @@ mod tests {
         for message in messages {
             let bytes = message.encode();
             assert_eq!(Message::decode(&bytes), Some(message));
-            assert_eq!(Message::decode(&bytes[1..]), None);
-            // One stray bit in padding is not a message.
-            let mut stray = bytes;
-            stray[5] ^= 1;
-            assert_eq!(Message::decode(&stray), None);
+            for len in (0..MESSAGE).chain([MESSAGE + 1, 2 * MESSAGE]) {
+                let other: Vec<u8> = bytes.iter().copied().cycle().take(len).collect();
+                assert_eq!(Message::decode(&other), None, "{len} bytes");
+            }
+            // One bit more or less: another message, to the bit, or none.
+            for bit in 0..MESSAGE * 8 {
+                let mut stray = bytes;
+                stray[bit / 8] ^= 1 << (bit % 8);
+                let again = Message::decode(&stray).map(|message| message.encode());
+                assert!(again.is_none_or(|again| again == stray), "bit {bit}");
+                assert!((1..8).all(|padding| bit / 8 != padding) || again.is_none(), "bit {bit}");
+            }
         }
-        assert_eq!(Message::decode(&[0; MESSAGE]), None);
-        assert_eq!(Message::decode(&[]), None);
+        for kind in (0..=u8::MAX).filter(|kind| ![1, 2, 3].contains(kind)) {
+            let mut bytes = [0; MESSAGE];
+            bytes[0] = kind;
+            assert_eq!(Message::decode(&bytes), None, "kind {kind}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The kernel's console: kept for the report, and for a file if the user asked for one.
 //!
 //! The last [`TAIL`] bytes are kept in memory. The file gets at most [`MAX_FILE`] bytes, so that a
-//! guest cannot fill the host's disk; what comes after is dropped.
+//! guest cannot fill the host's disk; what comes after is dropped, and counted in a last line.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -24,13 +24,14 @@ pub struct KernelLog {
     tail: VecDeque<u8>,
     file: Option<Sink>,
     written: usize,
+    dropped: usize,
 }
 
 impl KernelLog {
     /// A log that also goes to `file`, if there is one.
     pub fn new(file: Option<OwnedFd>) -> Self {
         let file = file.map(|fd| Sink::new(fd, FILE_BUFFER));
-        Self { tail: VecDeque::with_capacity(TAIL), file, written: 0 }
+        Self { tail: VecDeque::with_capacity(TAIL), file, written: 0, dropped: 0 }
     }
 
     /// The last bytes, in order.
@@ -43,17 +44,28 @@ impl KernelLog {
     pub fn panicked(&mut self) -> bool {
         self.tail().windows(PANIC.len()).any(|window| window == PANIC)
     }
+
+    /// Says in the file how much of the console is not in it.
+    pub fn close(&mut self) {
+        if let Some(file) = self.file.as_mut().filter(|_| self.dropped > 0) {
+            let text = format!("\ncasemate: the next {} bytes were dropped\n", self.dropped);
+            while file.write() {}
+            file.push(text.as_bytes());
+        }
+    }
 }
 
 impl Port for KernelLog {
     fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut taken = bytes.len();
         if let Some(file) = &mut self.file {
-            let left = MAX_FILE - self.written;
-            if left > 0 {
-                taken = file.push(bytes.get(..left).unwrap_or(bytes));
-                self.written += taken;
-                taken = if taken == left { bytes.len() } else { taken };
+            let wanted = bytes.get(..MAX_FILE - self.written).unwrap_or(bytes);
+            let pushed = file.push(wanted);
+            self.written += pushed;
+            if pushed < wanted.len() {
+                taken = pushed;
+            } else {
+                self.dropped = self.dropped.saturating_add(bytes.len() - pushed);
             }
         }
         let kept = bytes.get(..taken).unwrap_or_default();

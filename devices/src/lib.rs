@@ -12,6 +12,7 @@
 //! | [`serve`] | the workers' loops | device workers |
 //! | [`interrupt`] | used-buffer interrupts | device workers |
 //! | [`violation`] | how a guest can break the device contract | device workers |
+//! | `testing` (feature) | the driver's side of all this | tests, fuzzers, benches |
 //!
 //! Invariants: this crate never names KVM, a path, a process or a namespace; all of it is tested
 //! without /dev/kvm. Guest input never panics, allocates without a constant bound, or is read
@@ -31,6 +32,8 @@ pub mod raw;
 pub mod ring;
 pub mod serve;
 pub mod sink;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod violation;
 
 /// Guest RAM as the devices see it.

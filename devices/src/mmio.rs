@@ -13,12 +13,14 @@
 //! | 0x060 | InterruptStatus, InterruptACK | ACK |
 //! | 0x070 | Status | see [`Registers::write`] |
 //! | 0x080 | queue addresses | between FEATURES_OK and DRIVER_OK, queue not ready |
-//! | 0x0b0 | SHMLenLow/High: −1, there is no shared memory | |
+//! | 0x0b0 | SHMLen, SHMBase: −1, there is no shared memory | |
 //! | 0x0fc | ConfigGeneration: 0, the configuration never changes | |
 //! | 0x100 | configuration space | |
 //!
 //! Registers below 0x100 take aligned accesses of 32 bits; whatever else the driver tries reads as
 //! zero and writes nothing. A queue's geometry is frozen at DRIVER_OK: it leaves here once, by value.
+//! A driver that takes a queue back after that, by writing 0 to its QueueReady, stops the whole
+//! device (§4.2.2.2 has it wait until the register reads 0): drivers do so before a reset only.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -68,7 +70,8 @@ pub struct Identity {
 pub enum Action {
     /// The driver is ready: start the device.
     Start(Start),
-    /// The driver reset a started device: stop it, then call [`Registers::reset`].
+    /// The driver reset a started device, or took a queue back from it: stop the device, then call
+    /// [`Registers::reset`].
     Stop,
     /// The driver made buffers of this queue available.
     Kick(u16),
@@ -145,7 +148,7 @@ impl<'a> Registers<'a> {
             0x044 => self.selected().map_or(0, |queue| u32::from(queue.ready)),
             0x060 => self.interrupt.load(Ordering::Acquire),
             0x070 => self.status,
-            0x0b0 | 0x0b4 => u32::MAX,
+            0x0b0 | 0x0b4 | 0x0b8 | 0x0bc => u32::MAX,
             _ => 0,
         }
     }
@@ -169,10 +172,18 @@ impl<'a> Registers<'a> {
                 self.interrupt.fetch_and(!value, Ordering::AcqRel);
             }
             0x070 => return self.set_status(value),
+            0x044 if self.is_started() => {
+                let taken_back = value & 1 == 0 && self.selected().is_some_and(|queue| queue.ready);
+                return taken_back.then_some(Action::Stop);
+            }
             0x038 | 0x044 | 0x080..=0x0a4 => self.set_queue(offset, value),
             _ => {}
         }
         None
+    }
+
+    fn is_started(&self) -> bool {
+        self.status & status::DRIVER_OK != 0
     }
 
     fn negotiating(&self) -> bool {
@@ -186,15 +197,14 @@ impl<'a> Registers<'a> {
 
     fn kick(&self, index: u32) -> Option<Action> {
         let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index))?;
-        let live = self.status & status::DRIVER_OK != 0 && queue.ready;
-        live.then_some(Action::Kick(u16::try_from(index).ok()?))
+        (self.is_started() && queue.ready).then_some(Action::Kick(u16::try_from(index).ok()?))
     }
 
     fn set_status(&mut self, value: u32) -> Option<Action> {
         const ORDER: [u32; 4] =
             [status::ACKNOWLEDGE, status::DRIVER, status::FEATURES_OK, status::DRIVER_OK];
         if value == 0 {
-            if self.status & status::DRIVER_OK != 0 {
+            if self.is_started() {
                 return Some(Action::Stop);
             }
             self.reset();
@@ -287,7 +297,7 @@ fn set_half(word: &mut u64, select: u32, value: u32) {
     match select {
         0 => *word = (u64::from(half(*word, 1)) << 32) | u64::from(value),
         1 => *word = (u64::from(value) << 32) | u64::from(half(*word, 0)),
-        // A driver may write the features of words that do not exist yet, as long as they are 0.
+        // A driver may write the words that do not exist: whatever it says there was not offered.
         _ => {}
     }
 }

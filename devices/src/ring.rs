@@ -16,6 +16,15 @@ use crate::violation::Violation;
 
 const NO_INTERRUPT: u16 = 1;
 
+/// How far a queue was served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Buffers went to the used ring.
+    pub used: bool,
+    /// The turn's budget ran out before the queue did: call again.
+    pub more: bool,
+}
+
 /// A virtqueue between DRIVER_OK and reset.
 #[derive(Debug)]
 pub struct Ring {
@@ -36,7 +45,7 @@ impl Ring {
         };
         let queue = Queue::try_from(state).map_err(|_| Violation::RingPlacement)?;
         // The library takes an available ring at address 0 for a ring that was never placed.
-        if geometry.available == 0 || !queue.is_valid(memory) {
+        if geometry.available == 0 || !queue.is_valid(memory) || overlaps(&geometry) {
             return Err(Violation::RingPlacement);
         }
         Ok(Self { queue })
@@ -71,4 +80,17 @@ impl Ring {
     pub fn size(&self) -> u16 {
         self.queue.size()
     }
+}
+
+/// True when two of the three parts share a byte: a ring that would make itself available again
+/// and again as it is used. All three lie in memory.
+fn overlaps(geometry: &Geometry) -> bool {
+    let size = u64::from(geometry.size);
+    let parts = [
+        (geometry.descriptors, 16 * size),
+        (geometry.available, 6 + 2 * size),
+        (geometry.used, 6 + 8 * size),
+    ];
+    let meet = |a: (u64, u64), b: (u64, u64)| a.0 < b.0 + b.1 && b.0 < a.0 + a.1;
+    meet(parts[0], parts[1]) || meet(parts[1], parts[2]) || meet(parts[2], parts[0])
 }

@@ -2,11 +2,13 @@
 //!
 //! A sink that is slow holds its guest up; one whose reader has gone swallows what still comes. It
 //! never ends the virtual machine. Descriptors are used as they were given: they are shared with
-//! processes outside the sandbox, so their flags are left alone.
+//! processes outside the sandbox, so their flags are left alone, and what keeps a write from
+//! blocking is that it is small and follows a poll.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// The most bytes handed to one write: a pipe that polls writable takes them without blocking.
@@ -52,23 +54,30 @@ impl Sink {
         (!self.buffer.is_empty()).then(|| self.fd.as_fd())
     }
 
-    /// Writes once. Call it when the descriptor polls writable.
-    pub fn write(&mut self) {
+    /// Writes once, if there is something to write and the descriptor takes it without blocking.
+    /// Returns whether it did.
+    pub fn write(&mut self) -> bool {
         let (front, _) = self.buffer.as_slices();
         let front = front.get(..WRITE).unwrap_or(front);
-        if front.is_empty() {
-            return;
+        if front.is_empty() || !self.polls_writable() {
+            return false;
         }
         match rustix::io::write(&self.fd, front) {
-            Ok(count) => {
-                self.buffer.drain(..count);
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::INTR) => return false,
+            Ok(count) if count > 0 => drop(self.buffer.drain(..count)),
             // The reader has gone, or the disk is full: whichever, nothing more can be kept.
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 self.closed = true;
                 self.buffer.clear();
             }
         }
+        true
+    }
+
+    /// Asked before every write, however the loop has polled: two sinks may share one pipe, and
+    /// the first may just have filled it.
+    fn polls_writable(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.fd, PollFlags::OUT)], Some(&now)).is_ok_and(|count| count > 0)
     }
 }

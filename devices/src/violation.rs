@@ -8,8 +8,8 @@
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A queue was enabled with a size, an alignment or an address that cannot be (§2.7).
-    #[error("a virtqueue lies outside guest memory or is misaligned")]
+    /// A queue was enabled with a size, an alignment or addresses that cannot be (§2.7).
+    #[error("a virtqueue lies outside guest memory, is misaligned or overlaps itself")]
     RingPlacement = 1,
     /// The available index ran ahead by more than the queue holds (§2.7.6).
     #[error("the available index is ahead of the ring by more than its size")]

@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use worker::jail::layers::Layer;
 use worker::layout;
+
+use crate::layers::{self, Requirement};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -112,9 +115,30 @@ pub struct CommonArgs {
     /// End the run after this time: 90s, 5min [default: no limit]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<humantime::Duration>,
+    /// Refuse to start without this layer in full, or below this level of it [repeatable]
+    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
+          value_parser = layers::parse_requirement)]
+    pub require: Vec<Requirement>,
+    /// Start even where this layer is missing
+    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
+    pub insecure_allow_missing: Vec<Layer>,
+    /// Let workers make forbidden system calls, and list the rules that would allow them
+    #[arg(long)]
+    pub insecure_learn_syscalls: bool,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+}
+
+impl CommonArgs {
+    /// The options that weaken the default, as they were given.
+    pub fn insecure(&self) -> Vec<String> {
+        let missing = self.insecure_allow_missing.iter();
+        let mut options: Vec<String> =
+            missing.map(|layer| format!("insecure-allow-missing {}", layer.name())).collect();
+        options.extend(self.insecure_learn_syscalls.then(|| "insecure-learn-syscalls".to_owned()));
+        options
+    }
 }
 
 /// A disk as the command line names it.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use protocol::task::Task;
@@ -15,6 +16,8 @@ use crate::initramfs;
 pub struct Guest {
     /// Kernel image, not looked into.
     pub kernel: File,
+    /// Where the kernel image was found, for messages.
+    pub kernel_path: PathBuf,
     /// Initial RAM disk.
     pub initrd: Option<File>,
     /// The kernel's command line.
@@ -66,6 +69,7 @@ impl Guest {
         disks.append(&mut images(&args.common)?);
         Ok(Self {
             kernel,
+            kernel_path: path,
             initrd: Some(initrd),
             cmdline: CMDLINE.into(),
             memory: args.common.mem,
@@ -80,6 +84,7 @@ impl Guest {
     pub fn bare(args: &BootArgs) -> Result<Self> {
         Ok(Self {
             kernel: host::open("kernel", &args.kernel)?,
+            kernel_path: args.kernel.clone(),
             initrd: args.initrd.as_deref().map(|path| host::open("initrd", path)).transpose()?,
             cmdline: args.cmdline.clone(),
             memory: args.common.mem,

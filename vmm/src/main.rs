@@ -2,12 +2,18 @@
 //!
 //! The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
 //! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
-//! [`spawn`], [`supervise`] waits, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
+//! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], and
+//! [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
+mod breach;
+mod cgroup;
 mod cli;
+mod confine;
 mod guest;
 mod host;
+mod identity;
 mod initramfs;
+mod layers;
 mod outcome;
 mod report;
 mod sandbox;
@@ -15,25 +21,45 @@ mod signals;
 mod spawn;
 mod supervise;
 
-use std::process::ExitCode;
-
+use anyhow::Result;
 use clap::Parser;
+use clap::error::ErrorKind;
+use worker::jail::layers::Layers;
+use worker::jail::leave;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, CommonArgs};
 use guest::Guest;
+use supervise::{End, Rules, Watch};
+
+/// Exit status of a command line that cannot be.
+const USAGE: u8 = 2;
+
+/// Runs a guest from its files to its end.
+fn run(command: &Command, options: &CommonArgs) -> Result<End> {
+    let watch = Watch::new(options.timeout.map(Into::into))?;
+    let guest = match command {
+        Command::Run(args) => Guest::with_agent(args)?,
+        Command::Boot(args) => Guest::bare(args)?,
+    };
+    let rules = Rules {
+        floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
+        learn: options.insecure_learn_syscalls,
+        insecure: options.insecure(),
+    };
+    let sandbox = sandbox::start(guest, Layers::ALL)?;
+    Ok(watch.until_end(sandbox, rules))
+}
 
 /// Runs what the command line asks for; returns the exit status.
-fn run(cli: &Cli) -> anyhow::Result<u8> {
-    let (guest, options) = match &cli.command {
-        Command::Run(args) => (Guest::with_agent(args)?, &args.common),
-        Command::Boot(args) => (Guest::bare(args)?, &args.common),
+fn obey(cli: &Cli) -> Result<u8> {
+    let options = match &cli.command {
+        Command::Run(args) => &args.common,
+        Command::Boot(args) => &args.common,
     };
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let watch = supervise::Watch::new(options.timeout.map(Into::into))?;
-    let sandbox = sandbox::start(guest)?;
-    let end = watch.until_end(sandbox);
+    let end = run(&cli.command, options).unwrap_or_else(|error| End::refused(&error));
     if let Some(line) = end.outcome.message() {
-        eprintln!("casemate: {line}");
+        complain(&line);
     }
     if let Some(file) = report {
         report::write(file, &end)?;
@@ -41,12 +67,47 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     Ok(end.outcome.exit_status())
 }
 
-fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            eprintln!("casemate: {error:#}");
-            ExitCode::from(outcome::FAILED)
+/// One line on stderr, without the numbers that the standard library adds to errors.
+fn complain(line: &str) {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        text.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    text.push_str(rest);
+    eprintln!("casemate: {text}");
+}
+
+/// A usage error in one line; help and version as they are.
+fn refuse(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            0
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            USAGE
+        }
+        _ => {
+            let text = error.to_string();
+            let text = text.split("\n\n").next().unwrap_or_default();
+            let words: Vec<&str> = text.split_whitespace().collect();
+            complain(&format!("{} (see --help)", words.join(" ").trim_start_matches("error: ")));
+            USAGE
         }
     }
+}
+
+fn main() {
+    let status = match Cli::try_parse() {
+        Ok(cli) => obey(&cli).unwrap_or_else(|error| {
+            complain(&format!("{error:#}"));
+            outcome::FAILED
+        }),
+        Err(error) => refuse(&error),
+    };
+    // The launcher is confined by now: the calls of a returning main are not among its own.
+    leave(status)
 }

@@ -2,6 +2,8 @@
 
 use devices::violation::Violation;
 
+use crate::breach::Call;
+
 /// The guest ended without a status.
 pub const NO_STATUS: u8 = 118;
 /// The guest broke the device contract.
@@ -44,8 +46,10 @@ pub enum Outcome {
     Interrupted(u8),
     /// The guest broke the device contract, as this worker found.
     Violation(String, Violation),
-    /// The jail stopped this worker.
-    Breach(String),
+    /// The jail stopped this worker when it made this call.
+    Breach(String, Option<Call>),
+    /// casemate would not or could not start the guest.
+    Refused(String),
     /// This worker could not do its part, for this reason.
     Failed(String, String),
 }
@@ -61,8 +65,8 @@ impl Outcome {
             Self::PowerOff | Self::Reset | Self::TripleFault | Self::Panic => NO_STATUS,
             Self::Timeout => TIMEOUT,
             Self::Violation(..) => VIOLATION,
-            Self::Breach(_) => BREACH,
-            Self::Setup(_) | Self::Failed(..) => FAILED,
+            Self::Breach(..) => BREACH,
+            Self::Setup(_) | Self::Refused(_) | Self::Failed(..) => FAILED,
         }
     }
 
@@ -81,7 +85,8 @@ impl Outcome {
             Self::Timeout => "timeout",
             Self::Interrupted(_) => "interrupted",
             Self::Violation(..) => "violation",
-            Self::Breach(_) => "breach",
+            Self::Breach(..) => "breach",
+            Self::Refused(_) => "refused",
             Self::Failed(..) => "failed",
         }
     }
@@ -94,7 +99,7 @@ impl Outcome {
     /// The worker that it was about.
     pub fn worker(&self) -> Option<&str> {
         match self {
-            Self::Violation(worker, _) | Self::Breach(worker) | Self::Failed(worker, _) => {
+            Self::Violation(worker, _) | Self::Breach(worker, _) | Self::Failed(worker, _) => {
                 Some(worker)
             }
             _ => None,
@@ -105,17 +110,27 @@ impl Outcome {
     pub fn message(&self) -> Option<String> {
         let line = match self {
             Self::Exited(_) | Self::Signaled(_) => return None,
-            Self::NotFound(text) | Self::NotExecutable(text) | Self::Setup(text) => text.clone(),
+            Self::NotFound(text)
+            | Self::NotExecutable(text)
+            | Self::Setup(text)
+            | Self::Refused(text) => text.clone(),
             Self::PowerOff => "the guest powered off before the command ended".to_owned(),
             Self::Reset => "the guest reset itself before the command ended".to_owned(),
             Self::TripleFault => "the guest's CPU stopped in a triple fault".to_owned(),
-            Self::Panic => "the guest's kernel panicked (--console FILE keeps its words)".to_owned(),
+            Self::Panic => {
+                "the guest's kernel panicked (--console FILE keeps its words)".to_owned()
+            }
             Self::Timeout => "the time was up (--timeout)".to_owned(),
             Self::Interrupted(signal) => format!("ended by signal {signal}"),
             Self::Violation(worker, violation) => {
                 format!("the guest broke the device contract: {violation} (found by {worker})")
             }
-            Self::Breach(worker) => format!("the jail stopped the {worker} worker"),
+            Self::Breach(worker, Some(call)) => {
+                format!("the jail stopped the {worker} worker: it tried {call}")
+            }
+            Self::Breach(worker, None) => {
+                format!("the jail stopped the {worker} worker: a filter killed it")
+            }
             Self::Failed(worker, reason) => format!("the {worker} worker failed: {reason}"),
         };
         Some(line)

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use worker::jail::layers::Layer;
 
+use crate::breach::Call;
+use crate::layers::State;
 use crate::outcome::Outcome;
 use crate::supervise::{End, Phases};
 
@@ -19,6 +22,11 @@ struct Report<'a> {
     signal: Option<u8>,
     worker: Option<&'a str>,
     reason: Option<String>,
+    /// The forbidden call of a breach.
+    call: Option<Call>,
+    layers: Vec<LayerReport>,
+    /// What weakens the default, by the names of the options.
+    insecure: Vec<String>,
     phases_ms: PhasesMs,
     workers: Vec<WorkerReport<'a>>,
     kernel_console: Option<String>,
@@ -34,6 +42,15 @@ struct PhasesMs {
     command_started: Option<f64>,
     command_ended: Option<f64>,
     ended: Option<f64>,
+}
+
+/// A layer of the jail over all workers, as read back from the kernel.
+#[derive(Serialize)]
+struct LayerReport {
+    layer: &'static str,
+    state: &'static str,
+    level: u8,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -58,13 +75,22 @@ pub fn write(file: File, end: &End) -> Result<()> {
         },
         worker: end.outcome.worker(),
         reason: end.outcome.message(),
+        call: match end.outcome {
+            Outcome::Breach(_, call) => call,
+            _ => None,
+        },
+        layers: Layer::ALL.into_iter().filter_map(|layer| layer_report(layer, end)).collect(),
+        insecure: end.insecure.clone(),
         phases_ms: phases(&end.phases),
         workers: end
             .peaks
             .iter()
             .map(|(name, peak)| WorkerReport { name, peak_memory_kib: *peak })
             .collect(),
-        kernel_console: end.outcome.wants_kernel_log().then(|| String::from_utf8_lossy(&end.kernel_log).into_owned()),
+        kernel_console: end
+            .outcome
+            .wants_kernel_log()
+            .then(|| String::from_utf8_lossy(&end.kernel_log).into_owned()),
     };
     let mut text = serde_json::to_string_pretty(&report)?;
     text.push('\n');
@@ -82,4 +108,22 @@ fn phases(phases: &Phases) -> PhasesMs {
         command_ended: ms(phases.command_ended),
         ended: ms(phases.ended),
     }
+}
+
+/// The worst state that any worker has of `layer`; none when the workers were not looked at.
+fn layer_report(layer: Layer, end: &End) -> Option<LayerReport> {
+    let findings = || end.findings.iter().filter(|finding| finding.layer == layer);
+    let worst = findings().max_by_key(|finding| match finding.state {
+        State::Active => 0,
+        State::Partial(_) => 1,
+        State::Absent(_) => 2,
+    })?;
+    let (state, reason) = match &worst.state {
+        State::Active => ("active", None),
+        State::Partial(reason) => ("partial", Some(reason)),
+        State::Absent(reason) => ("absent", Some(reason)),
+    };
+    let reason = reason.map(|reason| format!("{}: {reason}", worst.worker));
+    let level = findings().map(|finding| finding.level).min()?;
+    Some(LayerReport { layer: layer.name(), state, level, reason })
 }

@@ -6,18 +6,25 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::thread::{CoreSchedulingScope, create_core_scheduling_cookie};
+use worker::jail::layers::{Layer, Layers};
 use worker::plan::{Device, Plan, Role};
 use worker::{fds, layout};
 
+use crate::cgroup::{Cgroup, Limits};
 use crate::guest::Guest;
 use crate::host;
-use crate::spawn::{Child, spawn};
+use crate::identity::Identity;
+use crate::layers::Given;
+use crate::spawn::{Child, Program, spawn};
 
 /// One worker, started.
 #[derive(Debug)]
@@ -41,6 +48,12 @@ pub struct Sandbox {
     pub signals: OwnedFd,
     /// The agent runs a command.
     pub agent: bool,
+    /// The kernel's path, for messages.
+    pub kernel: PathBuf,
+    /// The workers' control group, if it could be had.
+    pub cgroup: Option<Cgroup>,
+    /// What the launcher did for every worker.
+    pub given: Given,
 }
 
 /// A device's descriptors, both sides.
@@ -63,8 +76,8 @@ struct Parts {
     signals: OwnedFd,
 }
 
-/// Starts the workers of `guest`.
-pub fn start(guest: Guest) -> Result<Sandbox> {
+/// Starts the workers of `guest` behind `layers`.
+pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
     let kvm = host::kvm()?;
     let devices = devices(&guest)?;
@@ -81,12 +94,58 @@ pub fn start(guest: Guest) -> Result<Sandbox> {
         signals: signals_out,
         guest,
     };
+    let roles = parts.roles();
+    let identity = Identity::of_sandbox();
+    let limits =
+        Limits { memory: parts.guest.memory, cpus: parts.guest.cpus, workers: roles.len() };
+    let cgroup = if layers.has(Layer::Cgroup) {
+        Cgroup::create(&limits).map_err(|error| format!("{error:#}"))
+    } else {
+        Err("not asked for".to_owned())
+    };
+    let core_sched = share_no_core(layers);
     let mut workers = Vec::new();
-    for role in parts.roles() {
-        let plan = Plan { role, memory: parts.guest.memory, devices: parts.devices.clone() };
-        workers.push(parts.start_worker(program.as_fd(), &plan)?);
+    for role in roles {
+        let (memory, devices) = (parts.guest.memory, parts.devices.clone());
+        let plan = Plan { role, memory, devices, layers };
+        let admit = |pid| {
+            if layers.has(Layer::UserNs) {
+                identity.map(pid)?;
+            }
+            cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(pid))
+        };
+        workers.push(parts.start_worker(program.as_fd(), &plan, admit)?);
     }
-    Ok(Sandbox { workers, go: parts.go, signals: signals_in, agent: parts.guest.agent })
+    let given = Given {
+        layers,
+        cgroup: cgroup.as_ref().map(Cgroup::name).map_err(Clone::clone),
+        core_sched,
+        uid: identity.uid,
+    };
+    Ok(Sandbox {
+        workers,
+        go: parts.go,
+        signals: signals_in,
+        agent: parts.guest.agent,
+        kernel: parts.guest.kernel_path,
+        cgroup: cgroup.ok(),
+        given,
+    })
+}
+
+/// Gives this process, and so every worker, a core-scheduling cookie of its own.
+fn share_no_core(layers: Layers) -> Result<(), String> {
+    if !layers.has(Layer::CoreSched) {
+        return Err("not asked for".to_owned());
+    }
+    let own = rustix::process::getpid();
+    create_core_scheduling_cookie(own, CoreSchedulingScope::ThreadGroup).map_err(
+        |errno| match errno {
+            Errno::NODEV => "the CPU has no SMT, or it is off".to_owned(),
+            Errno::INVAL => "the kernel has no core scheduling".to_owned(),
+            errno => format!("cannot make a core-scheduling cookie: {errno}"),
+        },
+    )
 }
 
 /// The devices in the order in which the guest finds them.
@@ -137,26 +196,29 @@ impl Parts {
             },
             Role::Console { agent: self.guest.agent, log: self.guest.console.is_some() },
         ];
-        let disks = (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
+        let disks =
+            (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
         roles.extend(disks.map(|(device, _)| Role::Blk { device }));
         roles
     }
 
-    fn start_worker(&self, program: BorrowedFd<'_>, plan: &Plan) -> Result<Worker> {
+    fn start_worker(
+        &self,
+        file: BorrowedFd<'_>,
+        plan: &Plan,
+        admit: impl FnOnce(libc::pid_t) -> Result<()>,
+    ) -> Result<Worker> {
         let name = plan.name();
         let (status, status_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
         let table = self.table(plan, status_in.as_fd());
-        let child = spawn(program, plan.to_args(), &table)
+        let program = Program { file, args: plan.to_args(), table };
+        let child = spawn(program, plan.layers, admit)
             .with_context(|| format!("cannot start the {name} worker"))?;
         Ok(Worker { name, child, status })
     }
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.
-    fn table<'a>(
-        &'a self,
-        plan: &Plan,
-        status: BorrowedFd<'a>,
-    ) -> Vec<(RawFd, BorrowedFd<'a>)> {
+    fn table<'a>(&'a self, plan: &Plan, status: BorrowedFd<'a>) -> Vec<(RawFd, BorrowedFd<'a>)> {
         let mut table = vec![(fds::STATUS, status), (fds::MEMORY, self.memory.as_fd())];
         let is_vcpu = matches!(plan.role, Role::Vcpu { .. });
         match plan.role {

@@ -23,9 +23,8 @@ impl Signals {
         let blocked =
             unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
         // SAFETY: `set` is an initialized signal set, and -1 asks for a new descriptor.
-        let fd = unsafe {
-            libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if blocked != 0 || fd < 0 {
             return Err(std::io::Error::last_os_error()).context("cannot catch signals");
         }

@@ -1,19 +1,34 @@
-//! Starting a worker: a new process that becomes the worker's program with a table of descriptors.
+//! Starting a worker: a new process, in new namespaces, that becomes the worker's program.
 //!
-//! clone3 rather than fork, for the pidfd now and for the namespaces of the jail. Between clone and
-//! exec the child makes system calls only; everything that allocates is done before.
+//! clone3 rather than fork, for the pidfd and the namespaces. Between clone and exec the child makes
+//! system calls only; everything that allocates is done before. It waits for the launcher to map its
+//! ids and to put it into its control group.
 #![expect(unsafe_code, reason = "clone3 and execveat")]
 
-use std::ffi::{CStr, CString, OsString};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use worker::jail::layers::{Layer, Layers};
 
 use crate::signals;
 
 /// Descriptors from here on are out of the way of any worker's table.
 const STAGING: RawFd = 128;
+
+/// Namespaces that the child begins in. The cgroup namespace is not among them: its root is where
+/// the process is when it enters, so the child enters it after it was put into its control group.
+const NAMESPACES: [(Layer, libc::c_int); 6] = [
+    (Layer::UserNs, libc::CLONE_NEWUSER),
+    (Layer::Root, libc::CLONE_NEWNS),
+    (Layer::PidNs, libc::CLONE_NEWPID),
+    (Layer::NetNs, libc::CLONE_NEWNET),
+    (Layer::IpcNs, libc::CLONE_NEWIPC),
+    (Layer::UtsNs, libc::CLONE_NEWUTS),
+];
 
 /// A started process.
 #[derive(Debug)]
@@ -33,91 +48,133 @@ pub enum Ended {
     Killed(i32),
 }
 
-/// Starts `program` with `args`; the child has `table`'s descriptors under their numbers and
-/// no environment. Whatever else is open closes by itself, being close-on-exec.
+/// What a child becomes.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// The executable.
+    pub file: BorrowedFd<'a>,
+    /// Its arguments; it has no environment.
+    pub args: Vec<OsString>,
+    /// Its descriptors under their numbers. Whatever else is open is close-on-exec.
+    pub table: Vec<(RawFd, BorrowedFd<'a>)>,
+}
+
+/// Starts `program` behind the layers of `layers` that a process has to be born with. `admit` maps
+/// its ids and puts it into its control group, given its pid, before it goes on.
 pub fn spawn(
-    program: BorrowedFd<'_>,
-    args: Vec<OsString>,
-    table: &[(RawFd, BorrowedFd<'_>)],
+    program: Program<'_>,
+    layers: Layers,
+    admit: impl FnOnce(libc::pid_t) -> Result<()>,
 ) -> Result<Child> {
-    let args = args.into_iter().map(|arg| CString::new(arg.into_vec()));
+    let args = program.args.into_iter().map(|arg| CString::new(arg.into_vec()));
     let args = args.collect::<Result<Vec<_>, _>>().context("an argument holds a NUL byte")?;
     let mut argv: Vec<*const libc::c_char> = args.iter().map(|arg| arg.as_ptr()).collect();
     argv.push(std::ptr::null());
+    let (admitted, admission) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
 
+    let wanted = NAMESPACES.iter().filter(|(layer, _)| layers.has(*layer));
+    let flags = wanted.fold(libc::CLONE_PIDFD, |flags, (_, flag)| flags | flag);
+    match clone(flags)? {
+        None => {
+            drop(admission);
+            become_program(program.file, &argv, &program.table, &admitted, layers)
+        }
+        Some(child) => {
+            drop(admitted);
+            // Without the byte the child sees the pipe end, and gives up.
+            admit(child.pid)?;
+            rustix::io::write(&admission, &[1]).context("cannot admit the process")?;
+            Ok(child)
+        }
+    }
+}
+
+/// Clones this process. `None` in the child.
+pub fn clone(flags: libc::c_int) -> Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
-    let mut clone = libc::clone_args {
-        flags: u64::try_from(libc::CLONE_PIDFD)?,
-        pidfd: (&raw mut pidfd).addr() as u64,
-        exit_signal: u64::try_from(libc::SIGCHLD)?,
-        ..empty()
-    };
+    // SAFETY: clone_args is plain numbers, for which all zeroes is a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::from(flags.cast_unsigned());
+    args.pidfd = (&raw mut pidfd).addr() as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // SAFETY: without CLONE_VM the child has its own copy of this single-threaded process, as
-    // after fork; `clone` lives through the call.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut clone, size_of::<libc::clone_args>())
-    };
+    // after fork; `args` lives through the call.
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match pid {
-        -1 => Err(std::io::Error::last_os_error()).context("cannot start a process"),
-        0 => become_worker(program, &argv, table),
-        pid => Ok(Child {
+        -1 => Err(std::io::Error::last_os_error()).context(
+            "cannot start a process in new namespaces (are user namespaces allowed? \
+             sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+             kernel.apparmor_restrict_unprivileged_userns)",
+        ),
+        0 => Ok(None),
+        pid => Ok(Some(Child {
             pid: libc::pid_t::try_from(pid)?,
             // SAFETY: clone3 has just returned this descriptor and nobody else owns it.
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+        })),
     }
 }
 
-fn empty() -> libc::clone_args {
-    libc::clone_args {
-        flags: 0,
-        pidfd: 0,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: 0,
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: 0,
-    }
-}
-
-/// In the child: arranges the descriptors and executes the program. Exits with 127 if it cannot.
-fn become_worker(
-    program: BorrowedFd<'_>,
+/// In the child: waits for its admission, arranges the descriptors and executes the program.
+/// Exits with 127 if it cannot.
+fn become_program(
+    file: BorrowedFd<'_>,
     argv: &[*const libc::c_char],
     table: &[(RawFd, BorrowedFd<'_>)],
+    admitted: &OwnedFd,
+    layers: Layers,
 ) -> ! {
     signals::unblock();
-    if let Some(program) = arrange(program, table) {
-        let empty_path: &CStr = c"";
+    let admission = rustix::io::read(admitted, &mut [0]);
+    if admission == Ok(1)
+        && take_identity(layers).is_ok()
+        && let Some(file) = arrange(file, table)
+    {
         let environment = [std::ptr::null::<libc::c_char>()];
         // SAFETY: the path is an empty string, `argv` and the environment end with a null pointer
         // and their strings live until the program is replaced.
         unsafe {
             libc::syscall(
                 libc::SYS_execveat,
-                program,
-                empty_path.as_ptr(),
+                file,
+                c"".as_ptr(),
                 argv.as_ptr(),
                 environment.as_ptr(),
                 libc::AT_EMPTY_PATH,
             )
         };
     }
-    // SAFETY: ends this process without running anything of the parent's.
-    unsafe { libc::_exit(127) }
+    worker::jail::leave(127)
+}
+
+/// Enters the cgroup namespace, and becomes the one user that the user namespace has.
+fn take_identity(layers: Layers) -> rustix::io::Result<()> {
+    if layers.has(Layer::CgroupNs) {
+        // SAFETY: a single-threaded process gives up the view of its control groups, nothing else.
+        if unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } != 0 {
+            return Err(rustix::io::Errno::PERM);
+        }
+    }
+    if layers.has(Layer::UserNs) {
+        match set_thread_groups(&[]) {
+            // PERM: mapped by an unprivileged launcher, whose groups cannot be given up.
+            Ok(()) | Err(rustix::io::Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
+        set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    }
+    Ok(())
 }
 
 /// Moves the descriptors to their numbers, out of each other's way. Returns the program's.
-fn arrange(program: BorrowedFd<'_>, table: &[(RawFd, BorrowedFd<'_>)]) -> Option<RawFd> {
+fn arrange(file: BorrowedFd<'_>, table: &[(RawFd, BorrowedFd<'_>)]) -> Option<RawFd> {
     let stage = |fd: BorrowedFd<'_>| {
         // SAFETY: duplicates an open descriptor.
         unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, STAGING) }
     };
-    let program = stage(program);
+    let file = stage(file);
     let mut staged = [-1; STAGING.unsigned_abs() as usize];
     for (slot, (_, fd)) in staged.iter_mut().zip(table) {
         *slot = stage(*fd);
@@ -129,7 +186,7 @@ fn arrange(program: BorrowedFd<'_>, table: &[(RawFd, BorrowedFd<'_>)]) -> Option
             return None;
         }
     }
-    Some(program)
+    Some(file)
 }
 
 /// Waits for an ended child. Returns how it ended and its peak resident memory in KiB.
@@ -145,4 +202,14 @@ pub fn reap(child: &Child) -> (Ended, u64) {
         Ended::Exited(libc::WEXITSTATUS(status))
     };
     (ended, u64::try_from(usage.ru_maxrss).unwrap_or(0))
+}
+
+/// Takes a copy of descriptor `number` of `child`.
+pub fn take_descriptor(child: &Child, number: RawFd) -> Result<OwnedFd> {
+    rustix::process::pidfd_getfd(
+        child.pidfd.as_fd(),
+        number,
+        rustix::process::PidfdGetfdFlags::empty(),
+    )
+    .context("cannot take the listener of a worker's filter")
 }

@@ -5,8 +5,9 @@
 //! says how the command ended, the vcpu worker how the machine ended, each worker what went wrong
 //! with itself.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -16,10 +17,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use worker::status::{RECORD, Record, VmEnd};
 
+use crate::breach;
+use crate::confine;
+use crate::layers::{self, Finding, Floor};
 use crate::outcome::Outcome;
 use crate::sandbox::{self, Sandbox};
 use crate::signals::Signals;
-use crate::spawn::{Ended, reap};
+use crate::spawn::{Ended, reap, take_descriptor};
 
 /// How long the console worker may take for the kernel's last words when the guest was killed.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -60,6 +64,35 @@ pub struct End {
     pub peaks: Vec<(String, u64)>,
     /// The last bytes of the kernel's console.
     pub kernel_log: Vec<u8>,
+    /// The layers of every worker, as read back.
+    pub findings: Vec<Finding>,
+    /// The options that weaken the default.
+    pub insecure: Vec<String>,
+}
+
+/// What the supervisor goes by.
+#[derive(Debug)]
+pub struct Rules {
+    /// What a sandbox has to have before its guest may run.
+    pub floor: Floor,
+    /// Let forbidden calls through and list them: insecure.
+    pub learn: bool,
+    /// The options that weaken the default, for the report.
+    pub insecure: Vec<String>,
+}
+
+impl End {
+    /// The end of a run that never began.
+    pub fn refused(error: &anyhow::Error) -> Self {
+        Self {
+            outcome: Outcome::Refused(format!("{error:#}")),
+            phases: Phases::default(),
+            peaks: Vec::new(),
+            kernel_log: Vec::new(),
+            findings: Vec::new(),
+            insecure: Vec::new(),
+        }
+    }
 }
 
 /// The clock and the signals of a run, begun before anything is started.
@@ -79,8 +112,8 @@ impl Watch {
     }
 
     /// Lets the guest run and waits until it is over and nothing of the sandbox is left.
-    pub fn until_end(self, sandbox: Sandbox) -> End {
-        let mut run = Run::new(self, sandbox);
+    pub fn until_end(self, sandbox: Sandbox, rules: Rules) -> End {
+        let mut run = Run::new(self, sandbox, rules);
         run.phases.spawned = Some(run.watch.begun.elapsed());
         let outcome = loop {
             if let Some(outcome) = run.turn() {
@@ -96,12 +129,16 @@ struct Worker {
     open: bool,
     records: u32,
     sealed: bool,
+    listener: Option<OwnedFd>,
     ended: Option<Ended>,
     peak: u64,
 }
 
 struct Run {
     watch: Watch,
+    rules: Rules,
+    findings: Vec<Finding>,
+    learned: BTreeSet<(String, String)>,
     sandbox: Sandbox,
     workers: Vec<Worker>,
     phases: Phases,
@@ -117,22 +154,36 @@ struct Facts {
     machine: Option<(VmEnd, u32)>,
     panic: bool,
     violation: Option<Outcome>,
+    breach: Option<Outcome>,
+    refusal: Option<Outcome>,
     failure: Option<Outcome>,
 }
 
 impl Run {
-    fn new(watch: Watch, mut sandbox: Sandbox) -> Self {
+    fn new(watch: Watch, mut sandbox: Sandbox, rules: Rules) -> Self {
         let worker = |worker| Worker {
             worker,
             open: true,
             records: 0,
             sealed: false,
+            listener: None,
             ended: None,
             peak: 0,
         };
         let workers = sandbox.workers.drain(..).map(worker).collect();
         let (phases, facts) = (Phases::default(), Facts::default());
-        Self { watch, sandbox, workers, phases, kernel_log: Vec::new(), signals: 0, facts }
+        Self {
+            watch,
+            rules,
+            findings: Vec::new(),
+            learned: BTreeSet::new(),
+            sandbox,
+            workers,
+            phases,
+            kernel_log: Vec::new(),
+            signals: 0,
+            facts,
+        }
     }
 
     /// Waits for the next event and takes note of it. Returns the outcome once it is known.
@@ -155,6 +206,9 @@ impl Run {
             if worker.open {
                 fds.push(PollFd::from_borrowed_fd(worker.worker.status.as_fd(), PollFlags::IN));
             }
+            if let Some(listener) = worker.listener.as_ref().filter(|_| worker.ended.is_none()) {
+                fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
+            }
             if worker.ended.is_none() {
                 let pidfd = worker.worker.child.pidfd.as_fd();
                 fds.push(PollFd::from_borrowed_fd(pidfd, PollFlags::IN));
@@ -176,14 +230,55 @@ impl Run {
                 worker.ended = Some(ended);
                 worker.peak = peak;
             }
+            self.take_breach(index);
             while let Some(record) = self.next_record(index) {
                 self.note(index, record);
             }
         }
         if self.phases.sealed.is_none() && self.workers.iter().all(|worker| worker.sealed) {
             self.phases.sealed = Some(self.watch.begun.elapsed());
-            // The vcpu worker waits for this; if it is gone, its end says so.
-            let _ = rustix::io::write(&self.sandbox.go, &1u64.to_ne_bytes());
+            if let Err(error) = self.begin() {
+                self.facts.refusal = Some(Outcome::Refused(format!("{error:#}")));
+            }
+        }
+    }
+
+    /// Checks the floor, gives up what the launcher can still do, and lets the guest run.
+    fn begin(&mut self) -> Result<()> {
+        self.rules.floor.check(&self.findings)?;
+        confine::launcher(self.rules.learn)?;
+        // The vcpu worker waits for this; if it is gone, its end says so.
+        let _ = rustix::io::write(&self.sandbox.go, &1u64.to_ne_bytes());
+        Ok(())
+    }
+
+    /// Takes the listener of a sealed worker's filter, and reads back its layers.
+    fn look_into(&mut self, index: usize, landlock: u8, listener: Option<RawFd>) -> Result<()> {
+        let Worker { worker, listener: ours, .. } = &mut self.workers[index];
+        if let Some(number) = listener {
+            *ours = Some(take_descriptor(&worker.child, number)?);
+        }
+        let given = &self.sandbox.given;
+        let mut findings = layers::read_back(&worker.name, worker.child.pid, landlock, given)?;
+        self.findings.append(&mut findings);
+        Ok(())
+    }
+
+    /// Hears of a forbidden call of worker `index`. It stays held back, unless it is to be learned.
+    fn take_breach(&mut self, index: usize) {
+        let worker = &self.workers[index];
+        let Some(listener) = worker.listener.as_ref().filter(|_| worker.ended.is_none()) else {
+            return;
+        };
+        while readable(listener.as_fd()) {
+            let Some(call) = breach::receive(listener, self.rules.learn) else { return };
+            let name = worker.worker.name.clone();
+            if self.rules.learn {
+                self.learned.insert((name, call.rule()));
+            } else {
+                self.facts.breach.get_or_insert(Outcome::Breach(name, Some(call)));
+                return;
+            }
         }
     }
 
@@ -216,7 +311,17 @@ impl Run {
         let name = self.workers[index].worker.name.clone();
         let facts = &mut self.facts;
         match (name.as_str(), record) {
-            (_, Record::Sealed) => self.workers[index].sealed = true,
+            (_, Record::Sealed(landlock, listener)) if !self.workers[index].sealed => {
+                self.workers[index].sealed = true;
+                if let Err(error) = self.look_into(index, landlock, listener) {
+                    self.facts.refusal = Some(Outcome::Refused(format!("{error:#}")));
+                }
+            }
+            ("vcpu", Record::Boot(reason)) => {
+                let kernel = self.sandbox.kernel.display();
+                let reason = format!("cannot boot kernel \"{kernel}\": {}", printable(&reason));
+                self.facts.refusal.get_or_insert(Outcome::Refused(reason));
+            }
             (_, Record::Violation(violation)) => {
                 facts.violation.get_or_insert(Outcome::Violation(name, violation));
             }
@@ -246,7 +351,9 @@ impl Run {
             }
             ("console", Record::KernelPanic) => facts.panic = true,
             _ => {
-                facts.failure.get_or_insert(Outcome::Failed(name, "told what it cannot know".into()));
+                facts
+                    .failure
+                    .get_or_insert(Outcome::Failed(name, "told what it cannot know".into()));
             }
         }
     }
@@ -267,7 +374,8 @@ impl Run {
 
     /// The outcome, if what is known decides it.
     fn outcome(&self) -> Option<Outcome> {
-        if let Some(outcome) = self.breach().or_else(|| self.facts.violation.clone()) {
+        let facts = &self.facts;
+        if let Some(outcome) = self.breach().or(facts.violation.clone()).or(facts.refusal.clone()) {
             return Some(outcome);
         }
         if let Some(end) = &self.facts.command {
@@ -306,11 +414,14 @@ impl Run {
         }
     }
 
-    /// A worker that a filter of the jail killed.
+    /// A worker that made a forbidden call, or that a filter killed.
     fn breach(&self) -> Option<Outcome> {
+        if self.facts.breach.is_some() {
+            return self.facts.breach.clone();
+        }
         let breached = |worker: &&Worker| worker.ended == Some(Ended::Killed(libc::SIGSYS));
         let worker = self.workers.iter().find(breached)?;
-        Some(Outcome::Breach(worker.worker.name.clone()))
+        Some(Outcome::Breach(worker.worker.name.clone(), None))
     }
 
     /// A worker that ended although the machine had not.
@@ -353,12 +464,27 @@ impl Run {
         }
         // One worker's failure is often another's consequence: what the guest did comes first.
         if matches!(outcome, Outcome::Failed(..)) {
-            let better = self.breach().or(self.facts.violation.clone());
+            let facts = &self.facts;
+            let better = self.breach().or(facts.violation.clone()).or(facts.refusal.clone());
             outcome = better.unwrap_or(outcome);
         }
-        self.phases.ended = Some(self.watch.begun.elapsed());
+        for (worker, rule) in &self.learned {
+            eprintln!("casemate: learned for the {worker} worker: {rule}");
+        }
         let peaks = self.workers.into_iter().map(|worker| (worker.worker.name, worker.peak));
-        End { outcome, phases: self.phases, peaks: peaks.collect(), kernel_log: self.kernel_log }
+        let peaks = peaks.collect();
+        if let Some(cgroup) = self.sandbox.cgroup.take() {
+            cgroup.remove();
+        }
+        self.phases.ended = Some(self.watch.begun.elapsed());
+        End {
+            outcome,
+            phases: self.phases,
+            peaks,
+            kernel_log: self.kernel_log,
+            findings: self.findings,
+            insecure: self.rules.insecure,
+        }
     }
 
     fn kill(&self, which: impl Fn(&str) -> bool) {

@@ -12,26 +12,25 @@ use crate::violation::Fault;
 #[derive(Debug)]
 pub struct BlkLoop<'m, D> {
     link: Link<'m>,
-    device: Blk<D>,
+    device: Blk<'m, D>,
     busy: bool,
-}
-
-/// Serves one block device until its virtual machine ends.
-pub fn blk<D: Disk>(link: Link<'_>, device: Blk<D>) -> Result<(), Fault> {
-    let mut served = BlkLoop::new(link, device);
-    while served.turn(true)? != Turn::Ended {}
-    served.last_look()
 }
 
 impl<'m, D: Disk> BlkLoop<'m, D> {
     /// A loop that has not begun.
-    pub fn new(link: Link<'m>, device: Blk<D>) -> Self {
+    pub fn new(link: Link<'m>, device: Blk<'m, D>) -> Self {
         Self { link, device, busy: false }
     }
 
     /// The device.
-    pub fn device(&mut self) -> &mut Blk<D> {
+    pub fn device(&mut self) -> &mut Blk<'m, D> {
         &mut self.device
+    }
+
+    /// Serves until the virtual machine ends, and what the guest left then.
+    pub fn run(&mut self) -> Result<(), Fault> {
+        while self.turn(true)? != Turn::Ended {}
+        self.last_look()
     }
 
     /// One turn. With `wait`, it begins when there is something to do.
@@ -66,7 +65,10 @@ impl<'m, D: Disk> BlkLoop<'m, D> {
                 self.device.start(features);
                 self.busy = true;
             }
-            Event::Stop => self.link.stopped()?,
+            Event::Stop => {
+                self.device.stop();
+                self.link.stopped()?;
+            }
             Event::End => return Ok(true),
         }
         Ok(false)

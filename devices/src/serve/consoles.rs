@@ -1,6 +1,6 @@
 //! The console worker's loop.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -38,7 +38,8 @@ pub struct Inputs {
 pub struct ConsoleLoop<'m, F> {
     lines: Vec<Line<'m>>,
     inputs: Inputs,
-    told: Life,
+    /// How many steps of the command's life have been told.
+    told: usize,
     tell: F,
 }
 
@@ -52,25 +53,20 @@ enum Source {
     Signals,
 }
 
-/// Serves the consoles of one virtual machine until it ends. Whatever ends it, the last words of
-/// its kernel are told.
-pub fn consoles(
-    lines: Vec<Line<'_>>,
-    inputs: Inputs,
-    tell: impl FnMut(News<'_>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let mut served = ConsoleLoop::new(lines, inputs, tell);
-    let result = served.run();
-    result.and(served.goodbye())
-}
-
 impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
     /// A loop that has not begun.
     pub fn new(lines: Vec<Line<'m>>, inputs: Inputs, tell: F) -> Self {
-        Self { lines, inputs, told: Life::Booting, tell }
+        Self { lines, inputs, told: 1, tell }
     }
 
-    fn run(&mut self) -> Result<(), Fault> {
+    /// Serves until the virtual machine ends. Whatever ends it, the last words of its kernel are
+    /// told.
+    pub fn run(&mut self) -> Result<(), Fault> {
+        let result = self.serve();
+        result.and(self.goodbye())
+    }
+
+    fn serve(&mut self) -> Result<(), Fault> {
         while self.turn(true)? != Turn::Ended {}
         self.last_look()
     }
@@ -79,6 +75,9 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
     pub fn turn(&mut self, wait: bool) -> Result<Turn, Fault> {
         let busy = self.lines.iter().any(|line| line.busy);
         let woken = self.woken(wait && !busy)?;
+        if woken.is_empty() && !busy {
+            return Ok(Turn::Idle);
+        }
         let mut ended = false;
         for &source in &woken {
             match source {
@@ -91,16 +90,12 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
                 Source::Signals => self.read_signals()?,
             }
         }
-        // After the sinks were written, so that what they made room for moves in the same turn.
+        // All of them, and after the sinks were written: what those made room for moves now.
         for line in &mut self.lines {
             line.serve()?;
         }
         self.tell_life()?;
-        Ok(match (ended, busy || !woken.is_empty()) {
-            (true, _) => Turn::Ended,
-            (_, true) => Turn::Worked,
-            _ => Turn::Idle,
-        })
+        Ok(if ended { Turn::Ended } else { Turn::Worked })
     }
 
     fn woken(&self, wait: bool) -> Result<Vec<Source>, Fault> {
@@ -136,10 +131,10 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
     }
 
     fn read_stdin(&mut self, index: usize) {
-        let Some(fd) = &self.inputs.stdin else { return };
         let port = self.lines[index].joined.port_mut();
         let mut buffer = [0; INPUT];
         let room = port.input_room().min(INPUT);
+        let Some(fd) = self.inputs.stdin.as_ref().filter(|_| room > 0) else { return };
         match rustix::io::read(fd, buffer.get_mut(..room).unwrap_or_default()) {
             Ok(count) => port.offer_input(buffer.get(..count).unwrap_or_default()),
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -157,7 +152,8 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
             Err(errno) => return Err(Fault::System("cannot read the signals to forward", errno)),
         };
         if count == 0 {
-            self.inputs.signals = None;
+            // Left open: a sealed worker has no call to close it with.
+            self.inputs.signals.take().map(IntoRawFd::into_raw_fd);
         }
         for line in &mut self.lines {
             if let Joined::Channel(channel) = &mut line.joined {
@@ -172,10 +168,12 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         for line in &self.lines {
             let Joined::Channel(channel) = &line.joined else { continue };
             let unwritten = channel.sinks().into_iter().flatten().any(|sink| sink.held() > 0);
-            let waiting = unwritten && matches!(channel.life(), Life::Ended(_));
-            if *channel.life() != self.told && !waiting {
-                self.told.clone_from(channel.life());
-                (self.tell)(News::Life(&self.told))?;
+            for life in channel.lives().iter().skip(self.told) {
+                if unwritten && matches!(life, Life::Ended(_)) {
+                    break;
+                }
+                (self.tell)(News::Life(life))?;
+                self.told += 1;
             }
         }
         Ok(())

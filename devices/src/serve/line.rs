@@ -59,8 +59,7 @@ impl<'m> Line<'m> {
     /// Handles one control message. True at the end of the virtual machine.
     pub(super) fn control(&mut self) -> Result<bool, Fault> {
         match self.link.receive()? {
-            Event::Nothing => {}
-            Event::Start(_) => self.busy = true,
+            Event::Nothing | Event::Start(_) => {}
             Event::Stop => {
                 self.console.stop();
                 self.link.stopped()?;
@@ -104,8 +103,7 @@ impl<'m> Line<'m> {
         for sink in self.sinks() {
             while let Some(fd) = sink.waiting() {
                 poll_for(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], true)?;
-                sink.write();
-                flushed = true;
+                flushed |= sink.write();
             }
         }
         Ok(flushed)

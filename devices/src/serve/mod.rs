@@ -2,13 +2,13 @@
 //!
 //! | loop | worker | serves |
 //! |---|---|---|
-//! | [`blk()`] | blk*n* | one block device |
-//! | [`consoles()`] | console | every console, standard input and output, signals to forward |
+//! | [`BlkLoop`] | blk*n* | one block device |
+//! | [`ConsoleLoop`] | console | every console, standard input and output, signals to forward |
 //!
 //! Each turn does a bounded amount of work, so that control messages are answered however busy the
 //! guest keeps its rings. When the control socket ends, what the guest left in its rings is served
-//! once more and the loop returns. [`BlkLoop::turn`] and [`ConsoleLoop::turn`] are one turn each,
-//! for a caller that wants to see what lies between two.
+//! once more and the loop returns. `run` is the whole life of a worker; `turn` is one turn, for a
+//! caller that wants to see what lies between two. Neither opens or closes a descriptor.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -19,8 +19,8 @@ mod blk;
 mod consoles;
 mod line;
 
-pub use blk::{BlkLoop, blk};
-pub use consoles::{ConsoleLoop, Inputs, News, consoles};
+pub use blk::BlkLoop;
+pub use consoles::{ConsoleLoop, Inputs, News};
 pub use line::{Joined, Line};
 
 /// Turns of serving after the end; with the budget of a turn this bounds what is still moved.

@@ -59,17 +59,20 @@ extern "C" fn main() -> ! {
     if let Err(errno) = mounts::devices() {
         shutdown::without_channel(&format!("cannot mount devtmpfs at /dev: {}", cause(errno)));
     }
+    console::open();
     let task = read_task();
     let modules = Modules::load(task.as_ref().map_or(&[], |task| &task.modules));
-    let mut channel = match Channel::open() {
-        Ok(channel) => channel,
-        Err(errno) => shutdown::without_channel(&format!(
-            "no channel to the host: cannot open {}: {}; the guest kernel needs virtio_mmio and \
-             virtio_console{modules}",
-            channel::PATH,
-            cause(errno)
-        )),
-    };
+    let mut channel = Channel::open().unwrap_or_else(|errno| {
+        let cause = cause(errno);
+        // A task that cannot be read names no modules, so it is the first thing to tell.
+        let task =
+            task.as_ref().map_or_else(|failed| format!("{}; ", failed.text), |_| String::new());
+        shutdown::without_channel(&format!(
+            "{task}no channel to the host: cannot open {}: {cause}; the guest kernel needs \
+             virtio_mmio and virtio_console{modules}",
+            channel::PATH
+        ))
+    });
     let last = task.and_then(|task| run(&task, &modules, &mut channel));
     let sent = channel.finish(&match &last {
         Ok(End::Exited(code)) => FromGuest::Exited(*code),

@@ -2,7 +2,10 @@
 //!
 //! RBX points to the operands of the current operation, R15 to the table of operations, in the order of
 //! `encode`'s numbers. RAX, RCX, RDX, RSI, RDI are scratch.
-#![expect(unsafe_code, reason = "machine code for the guest, and the bytes between its two symbols")]
+#![expect(
+    unsafe_code,
+    reason = "machine code for the guest, and the bytes between its two symbols"
+)]
 
 use std::arch::global_asm;
 use std::slice;

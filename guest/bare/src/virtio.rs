@@ -139,8 +139,8 @@ impl Queue {
         let mut data = Vec::new();
         for (next, buffer) in (head.wrapping_add(1)..).zip(buffers) {
             let last = usize::from(next.wrapping_sub(head)) == buffers.len();
-            let flags = if last { 0 } else { DESC_NEXT }
-                | if buffer.writable { DESC_WRITE } else { 0 };
+            let flags =
+                if last { 0 } else { DESC_NEXT } | if buffer.writable { DESC_WRITE } else { 0 };
             data.extend(descriptor(buffer, flags, if last { 0 } else { next }));
         }
         Op::Bytes { addr: self.desc() + 16 * u64::from(head), data }
@@ -272,7 +272,8 @@ mod tests {
     fn a_chain_is_linked_to_its_end() {
         let queue = Queue { index: 1, size: 8, base: 0x40_0000 };
         let buffer = |addr, writable| Buffer { addr, len: 0x10, writable };
-        let Op::Bytes { addr, data } = queue.chain(2, &[buffer(0x1000, false), buffer(0x2000, true)])
+        let Op::Bytes { addr, data } =
+            queue.chain(2, &[buffer(0x1000, false), buffer(0x2000, true)])
         else {
             panic!("a chain is bytes");
         };

@@ -394,6 +394,8 @@ mod tests {
         let encoded = FromGuest::Failed(Failure::Setup, &text).encode();
         let mut decoder = Decoder::default();
         assert!(decoder.fill(&mut encoded.as_bytes()).unwrap());
-        assert!(matches!(decoder.from_guest(), Ok(FromGuest::Failed(Failure::Setup, t)) if t.len() == MAX_PAYLOAD));
+        assert!(
+            matches!(decoder.from_guest(), Ok(FromGuest::Failed(Failure::Setup, t)) if t.len() == MAX_PAYLOAD)
+        );
     }
 }

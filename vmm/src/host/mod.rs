@@ -16,8 +16,14 @@ use rustix::io::Errno;
 
 use crate::cli::DiskArg;
 
+mod control;
 pub mod kernel;
 pub mod modules;
+
+pub use control::{
+    CgroupMount, cgroup_mounts, make_cgroup, read_proc, remove_cgroup, tasks, write_cgroup,
+    write_proc,
+};
 
 /// The longest file that is read as a whole, in bytes: a module or the agent.
 const MAX_READ: u64 = 64 << 20;

@@ -67,8 +67,16 @@ kernel/drivers/char/virtio_console.ko: kernel/drivers/virtio/virtio_ring.ko kern
 kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko
 ";
         let names: Vec<String> = order(text).into_iter().map(name).collect();
-        let expected =
-            ["virtio", "virtio_ring", "virtio_mmio", "virtio_console", "crc16", "jbd2", "mbcache", "ext4"];
+        let expected = [
+            "virtio",
+            "virtio_ring",
+            "virtio_mmio",
+            "virtio_console",
+            "crc16",
+            "jbd2",
+            "mbcache",
+            "ext4",
+        ];
         assert_eq!(names, expected);
     }
 

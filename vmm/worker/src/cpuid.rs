@@ -80,6 +80,10 @@ const HIDDEN: [(u32, u32, [u32; 4]); 6] = [
     (0x8000_0001, 0, [0, 0, bits(&[2, 10, 12, 15, 23, 24, 27, 28, 29]), 0]),
 ];
 
+/// The processor's name, which KVM leaves to us: programs that read "model name" expect one.
+const BRAND: &[u8; 48] =
+    b"Casemate virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
 const TSC_DEADLINE: u32 = 1 << 24;
 const HYPERVISOR: u32 = 1 << 31;
 const HTT: u32 = 1 << 28;
@@ -171,6 +175,13 @@ impl Place {
             6 => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (ARAT, 0, 0, 0),
             0x8000_0001 if self.amd => {
                 entry.ecx = entry.ecx & !CMP_LEGACY | only_if_several(CMP_LEGACY);
+            }
+            0x8000_0002..=0x8000_0004 => {
+                let part = 16 * (entry.function - 0x8000_0002) as usize;
+                let word =
+                    |n: usize| BRAND[part + 4 * n..].first_chunk().copied().unwrap_or_default();
+                [entry.eax, entry.ebx, entry.ecx, entry.edx] =
+                    [0, 1, 2, 3].map(|n| u32::from_le_bytes(word(n)));
             }
             // AMD's core count and size of the core id. Intel's register is zero.
             0x8000_0008 if self.amd => entry.ecx = (self.cpus - 1) | self.id_bits() << 12,
@@ -295,6 +306,9 @@ mod tests {
                 assert_eq!(leaf(&cpuid, function, 0), [0; 4], "{function:#x}");
             }
             assert_eq!(leaf(&cpuid, 0x4000_0000, 0), [u32::MAX; 4]);
+            let name = [2, 3, 4].map(|n| leaf(&cpuid, 0x8000_0000 + n, 0)).as_flattened().to_vec();
+            let name: Vec<_> = name.iter().flat_map(|word| word.to_le_bytes()).collect();
+            assert_eq!(name.trim_ascii_end(), BRAND.trim_ascii_end());
         }
     }
 

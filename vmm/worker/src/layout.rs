@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `0` | `0x9_FC00` | RAM; what the loader leaves there for the kernel is listed below |
 //! | `0x9_FC00` | `0xE_0000` | reserved: a kernel looks for the BIOS data area and VGA here |
-//! | `0xE_0000` | `0x10_0000` | reserved: the RSDP, then the ACPI tables |
+//! | `0xE_0000` | `0x10_0000` | reserved: the RSDP, the ACPI tables, and at its end the reset vector |
 //! | `0x10_0000` | `0xC000_0000` | RAM: the kernel, the initrd below its end |
 //! | `0xD000_0000` | `0xD001_2000` | virtio-mmio devices, one page each |
 //! | `0xFEC0_0000` | `0xFEC0_1000` | I/O APIC (KVM's) |
@@ -78,7 +78,9 @@ pub const COMMAND_LINE_MAX: usize = 2047;
 pub const LOW_RAM_END: u64 = 0x9_FC00;
 /// The RSDP, on a 16-byte boundary in the area where kernels search for it; the tables follow.
 pub const ACPI: u64 = 0xE_0000;
-/// End of the ACPI tables and first address a kernel may be loaded at.
+/// Where a kernel jumps in real mode, as F000:FFF0, that thinks a BIOS will reset the machine.
+pub const RESET_VECTOR: u64 = 0xF_FFF0;
+/// First address a kernel may be loaded at.
 pub const HIGH_RAM: u64 = 0x10_0000;
 
 /// I/O port of the sleep control register.

@@ -39,7 +39,9 @@ pub fn ram(memfd: impl AsFd, size: u64) -> Result<Memory, Error> {
         // SAFETY: `map_guarded` has just mapped `len` bytes there, for as long as the process lives.
         let region = unsafe { MmapRegion::build_raw(address.cast(), len, prot, flags) }
             .map_err(|_| Error::Layout(size))?;
-        regions.push(GuestRegionMmap::new(region, GuestAddress(range.start)).ok_or(Error::Layout(size))?);
+        regions.push(
+            GuestRegionMmap::new(region, GuestAddress(range.start)).ok_or(Error::Layout(size))?,
+        );
     }
     Memory::from_regions(regions).map_err(|_| Error::Layout(size))
 }

@@ -5,11 +5,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use devices::blk::Shape;
+use devices::blk::{SECTOR, Shape};
 use devices::console;
 use devices::mmio::Identity;
 
 use crate::fds;
+use crate::jail::layers::Layers;
 
 /// One of the sandbox's processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct Plan {
     pub memory: u64,
     /// Every device of the virtual machine.
     pub devices: Vec<Device>,
+    /// The layers of the jail to put on.
+    pub layers: Layers,
 }
 
 /// An argument vector that no launcher writes.
@@ -85,6 +88,14 @@ impl Plan {
             Role::Console { .. } => matches!(device, Device::Console),
             Role::Blk { device } => device == *index,
         })
+    }
+
+    /// Size in bytes of the image behind device `index`, if it is a block device.
+    pub fn image_size(&self, index: u8) -> Option<u64> {
+        match self.devices.get(usize::from(index))? {
+            Device::Blk(shape) => shape.sectors.checked_mul(SECTOR),
+            Device::Console => None,
+        }
     }
 
     /// Offset of device `index`'s control page in the memfd; RAM lies before the pages.
@@ -134,6 +145,7 @@ impl Plan {
             format!("casemate-{}", self.name()).into(),
             format!("memory={}", self.memory).into(),
             format!("devices={}", devices.join(",")).into(),
+            format!("layers={}", self.layers.to_text()).into(),
         ];
         match &self.role {
             Role::Vcpu { cpus, initrd, cmdline } => {
@@ -173,7 +185,10 @@ impl Plan {
         let devices = field("devices")?;
         let texts = devices.to_str().ok_or_else(|| Malformed(devices.to_owned()))?.split(',');
         let devices = texts.map(device_from_text).collect::<Result<_, _>>()?;
-        Ok(Self { role, memory: parse(field("memory")?)?, devices })
+        let layers = field("layers")?;
+        let layers = layers.to_str().and_then(Layers::from_text);
+        let layers = layers.ok_or_else(|| Malformed("layers".into()))?;
+        Ok(Self { role, memory: parse(field("memory")?)?, devices, layers })
     }
 }
 
@@ -229,7 +244,7 @@ mod tests {
             Role::Blk { device: 3 },
         ]
         .into_iter()
-        .map(|role| Plan { role, memory: 1 << 40, devices: devices.clone() })
+        .map(|role| Plan { role, memory: 1 << 40, devices: devices.clone(), layers: Layers::ALL })
         .collect()
     }
 
@@ -250,7 +265,8 @@ mod tests {
                 assert!(Plan::from_args(&without).is_err(), "{without:?}");
             }
         }
-        let broken = ["casemate-blk0", "memory=1", "devices=disk", "serves=0"].map(OsString::from);
+        let broken = ["casemate-blk0", "memory=1", "devices=disk", "layers=all", "serves=0"]
+            .map(OsString::from);
         assert!(Plan::from_args(&broken).is_err());
     }
 

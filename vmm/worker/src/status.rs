@@ -11,7 +11,7 @@
 //! | 4–7 | number, little endian |
 //! | 8– | text |
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use devices::channel::End;
 use devices::violation::Violation;
@@ -38,8 +38,9 @@ pub enum VmEnd {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Every layer of the jail is on.
-    Sealed,
+    /// Every layer of the jail is on: the Landlock ABI in force, and the number of the filter's
+    /// listener, if there is a filter.
+    Sealed(u8, Option<RawFd>),
     /// The first vCPU is about to run.
     Entered,
     /// The virtual machine ended; bit n: the guest started device n at least once.
@@ -56,6 +57,8 @@ pub enum Record {
     KernelPanic,
     /// The guest broke the device contract.
     Violation(Violation),
+    /// The kernel or the initramfs cannot be booted, and why.
+    Boot(String),
     /// The worker could not do its part, and why.
     Failed(String),
 }
@@ -64,7 +67,9 @@ impl Record {
     /// The record as bytes. Text beyond [`TEXT`] bytes is cut off.
     pub fn encode(&self) -> [u8; RECORD] {
         let (kind, detail, number, text): (u8, u8, u32, &[u8]) = match self {
-            Self::Sealed => (1, 0, 0, &[]),
+            Self::Sealed(landlock, listener) => {
+                (1, *landlock, listener.map_or(u32::MAX, RawFd::unsigned_abs), &[])
+            }
             Self::Entered => (2, 0, 0, &[]),
             Self::VmEnded(VmEnd::PowerOff, started) => (3, 0, *started, &[]),
             Self::VmEnded(VmEnd::Reset, started) => (4, 0, *started, &[]),
@@ -80,6 +85,7 @@ impl Record {
             Self::KernelLog(bytes) => (12, 0, 0, bytes),
             Self::KernelPanic => (13, 0, 0, &[]),
             Self::Violation(violation) => (14, *violation as u8, 0, &[]),
+            Self::Boot(text) => (16, 0, 0, text.as_bytes()),
             Self::Failed(text) => (15, 0, 0, text.as_bytes()),
         };
         let text = text.get(..TEXT).unwrap_or(text);
@@ -98,16 +104,16 @@ impl Record {
     pub fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
         let [kind, detail, l0, l1, n0, n1, n2, n3, text @ ..] = bytes;
         let detail = *detail;
-        let started = u32::from_le_bytes([*n0, *n1, *n2, *n3]);
+        let number = u32::from_le_bytes([*n0, *n1, *n2, *n3]);
         let text = text.get(..usize::from(u16::from_le_bytes([*l0, *l1])))?;
         let lossy = || String::from_utf8_lossy(text).into_owned();
         let record = match kind {
-            1 => Self::Sealed,
+            1 => Self::Sealed(detail, RawFd::try_from(number).ok()),
             2 => Self::Entered,
-            3 => Self::VmEnded(VmEnd::PowerOff, started),
-            4 => Self::VmEnded(VmEnd::Reset, started),
-            5 => Self::VmEnded(VmEnd::TripleFault, started),
-            6 => Self::VmEnded(VmEnd::Exit(detail), started),
+            3 => Self::VmEnded(VmEnd::PowerOff, number),
+            4 => Self::VmEnded(VmEnd::Reset, number),
+            5 => Self::VmEnded(VmEnd::TripleFault, number),
+            6 => Self::VmEnded(VmEnd::Exit(detail), number),
             7 => Self::AgentUp,
             8 => Self::CommandStarted,
             9 => Self::CommandEnded(End::Exited(detail)),
@@ -117,6 +123,7 @@ impl Record {
             13 => Self::KernelPanic,
             14 => Self::Violation(Violation::from_number(detail)?),
             15 => Self::Failed(lossy()),
+            16 => Self::Boot(lossy()),
             _ => return None,
         };
         Some(record)
@@ -152,7 +159,8 @@ mod tests {
     #[test]
     fn records_survive_the_way() {
         let records = [
-            Record::Sealed,
+            Record::Sealed(7, Some(0)),
+            Record::Sealed(0, None),
             Record::Entered,
             Record::VmEnded(VmEnd::PowerOff, 0),
             Record::VmEnded(VmEnd::Reset, u32::MAX),
@@ -166,6 +174,7 @@ mod tests {
             Record::KernelLog(vec![0xff; TEXT]),
             Record::KernelPanic,
             Record::Failed("x".into()),
+            Record::Boot("x".into()),
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -180,7 +189,7 @@ mod tests {
     fn what_no_worker_writes_is_no_record() {
         let mut bytes = [0; RECORD];
         assert_eq!(Record::decode(&bytes), None);
-        for (kind, detail) in [(16, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)] {
+        for (kind, detail) in [(17, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)] {
             bytes[0] = kind;
             bytes[1] = detail;
             assert_eq!(Record::decode(&bytes), None, "{kind} {detail}");

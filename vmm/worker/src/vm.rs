@@ -45,11 +45,11 @@ impl Vm {
         let fd = kvm.create_vm().map_err(failed("create a virtual machine"))?;
         let vm = Self { fd, supported };
         vm.add_memory(ram)?;
-        let tss = usize::try_from(layout::TSS).unwrap_or_default();
-        vm.fd.set_tss_address(tss).map_err(failed("place the task state segment"))?;
         vm.fd
             .set_identity_map_address(layout::IDENTITY_MAP)
             .map_err(failed("place the identity map"))?;
+        let tss = usize::try_from(layout::TSS).unwrap_or_default();
+        vm.fd.set_tss_address(tss).map_err(failed("place the task state segment"))?;
         vm.fd.create_irq_chip().map_err(failed("create the interrupt controllers"))?;
         Ok(vm)
     }

@@ -21,6 +21,7 @@ mod error;
 mod initrd;
 mod memory;
 mod pvh;
+mod reset_vector;
 mod source;
 mod tables;
 #[cfg(test)]
@@ -87,6 +88,7 @@ pub fn load(
         .map(|file| initrd::load(&memory, &mut Source::new(file, "initrd")?, &kernel))
         .transpose()?;
     write_cmdline(mem, cmdline, kernel.header.cmdline_max())?;
+    reset_vector::write(mem)?;
     let data = match kernel.protocol {
         Protocol::Pvh => pvh::write(&memory, initrd, rsdp)?,
         Protocol::Linux64 => {

@@ -218,6 +218,15 @@ fn the_page_tables_map_four_gib_to_themselves() {
 }
 
 #[test]
+fn the_reset_vector_writes_the_reset_register() {
+    for image in [elf(), elf_pvh(), bzimage()] {
+        let mem = ram(8 * MIB, 0);
+        load_bytes(&mem, &image).unwrap();
+        assert_eq!(bytes(&mem, 0xF_FFF0), [0xBA, 0x02, 0x06, 0xB0, 1, 0xEE, 0xF4, 0xEB, 0xFD]);
+    }
+}
+
+#[test]
 fn bad_images_are_refused_in_one_line() {
     let elf_at = |at, value: &[u8]| changed(elf(), at, value);
     let bz_at = |at, value: &[u8]| changed(bzimage(), at, value);

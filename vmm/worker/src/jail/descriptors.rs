@@ -1,12 +1,12 @@
 //! Nothing is open but what the plan names.
 #![expect(unsafe_code, reason = "closes descriptors by number")]
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::io::Errno;
 
 use super::Error;
-use crate::fds::Inherited;
+use crate::fds::{Inherited, STATUS};
 
 /// Closes every descriptor that is not in `keep`, and checks that each of those is open.
 pub fn close_all_but(mut keep: Vec<RawFd>) -> Result<Inherited, Error> {
@@ -23,6 +23,15 @@ pub fn close_all_but(mut keep: Vec<RawFd>) -> Result<Inherited, Error> {
     }
     close_range(first, RawFd::MAX)?;
     Ok(Inherited::new(keep))
+}
+
+/// The number that the next descriptor will have.
+pub fn lowest_free() -> Result<u64, Error> {
+    // SAFETY: every worker has its status pipe, and nobody closes it during this call.
+    let status = unsafe { BorrowedFd::borrow_raw(STATUS) };
+    let duplicate = rustix::io::fcntl_dupfd_cloexec(status, 0)
+        .map_err(Error::new("descriptors", "find the next number"))?;
+    Ok(u64::from(duplicate.as_raw_fd().unsigned_abs()))
 }
 
 fn close_range(first: RawFd, last: RawFd) -> Result<(), Error> {

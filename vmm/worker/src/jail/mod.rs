@@ -1,23 +1,42 @@
 //! The jail: the layers between a worker and the host, in order.
 //!
-//! | step | file | from then on |
-//! |---|---|---|
-//! | parent | [`parent`] | the worker dies with the launcher, and has no terminal |
-//! | descriptors | [`descriptors`] | nothing is open but what the plan names |
-//! | limits | [`limits`] | no core dump |
-//! | privileges | [`privileges`] | nothing can be gained by execve; /proc/PID is closed to peers |
+//! | step | by | file | from then on |
+//! |---|---|---|---|
+//! | cgroup, core-sched | launcher | | limits on memory, processes and CPU; no shared core |
+//! | user-ns, pid-ns, … | launcher | | nothing of the host has a name |
+//! | parent | worker | [`parent`] | dies with the launcher, has no terminal |
+//! | descriptors | worker | [`descriptors`] | nothing is open but what the plan names |
+//! | user-ns | worker | [`root`] | no user namespace inside this one |
+//! | root | worker | [`root`] | an empty read-only root |
+//! | limits | worker | [`limits`] | no core dump, nothing locked |
+//! | capabilities | worker | [`capabilities`] | none, and none to come back |
+//! | no-new-privs | worker | [`privileges`] | execve gains nothing; /proc/PID is closed to peers |
+//! | landlock | worker | [`landlock`] | every right the kernel knows is denied |
+//! | – | worker | [`heap`] | one heap for all threads, grown by brk alone |
+//! | – | worker | | set-up, closing as it goes |
+//! | limits | worker | [`limits`] | no new descriptor, process, memory beyond the plan |
+//! | seccomp | worker | [`seccomp`] | the allow-list |
 //!
 //! [`enter`] returns [`Jailed`], in which the worker may still set itself up. [`Jailed::seal`]
-//! returns [`Sealed`], which every loop over guest input takes by value: only this module makes one.
+//! returns [`Sealed`], which every loop over guest input takes: only this module makes one.
 
 use std::os::fd::RawFd;
 
 use crate::fds::Inherited;
+use crate::plan::Plan;
 
+mod capabilities;
 mod descriptors;
+mod heap;
+mod landlock;
+pub mod layers;
 mod limits;
 mod parent;
 mod privileges;
+mod root;
+pub mod seccomp;
+
+use layers::{Layer, Layers};
 
 /// A layer that could not be put on.
 #[derive(Debug, thiserror::Error)]
@@ -36,24 +55,81 @@ impl Error {
 
 /// The worker is jailed and may still set itself up.
 #[derive(Debug)]
-pub struct Jailed(());
+pub struct Jailed {
+    layers: Layers,
+    landlock: u8,
+}
 
 /// Every layer is on.
-#[derive(Debug)]
-pub struct Sealed(());
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed {
+    /// The Landlock ABI in force; 0: none.
+    pub landlock: u8,
+    /// Number of the filter's listener, for the launcher to take.
+    pub listener: Option<RawFd>,
+}
 
-/// Puts on every layer that set-up can live with. `keep`: the descriptors of the plan.
-pub fn enter(keep: Vec<RawFd>) -> Result<(Jailed, Inherited), Error> {
+/// Puts on every layer of `plan` that set-up can live with.
+pub fn enter(plan: &Plan) -> Result<(Jailed, Inherited), Error> {
+    let layers = plan.layers;
+    heap::keep_simple();
     parent::die_with()?;
-    let inherited = descriptors::close_all_but(keep)?;
-    limits::set()?;
-    privileges::give_up()?;
-    Ok((Jailed(()), inherited))
+    let inherited = if layers.has(Layer::Descriptors) {
+        descriptors::close_all_but(plan.descriptors())?
+    } else {
+        Inherited::new(plan.descriptors())
+    };
+    if layers.has(Layer::UserNs) {
+        root::forbid_user_namespaces()?;
+    }
+    if layers.has(Layer::Root) {
+        root::empty()?;
+    }
+    if layers.has(Layer::Limits) {
+        limits::enter()?;
+    }
+    if layers.has(Layer::Capabilities) {
+        capabilities::drop_all()?;
+    }
+    if layers.has(Layer::NoNewPrivs) {
+        privileges::give_up()?;
+    }
+    let landlock = if layers.has(Layer::Landlock) { landlock::deny_all(false)? } else { 0 };
+    Ok((Jailed { layers, landlock }, inherited))
 }
 
 impl Jailed {
-    /// Puts on the rest.
-    pub fn seal(self) -> Result<Sealed, Error> {
-        Ok(Sealed(()))
+    /// Puts on the rest, for every thread there is. `vcpus`: the vcpu worker's vCPUs.
+    pub fn seal(self, plan: &Plan, vcpus: &[RawFd]) -> Result<Sealed, Error> {
+        if self.layers.has(Layer::Limits) {
+            limits::seal(plan, descriptors::lowest_free()?)?;
+        }
+        let filter = seccomp::program(&seccomp::rules::rules(plan, vcpus))?;
+        let listener =
+            if self.layers.has(Layer::Seccomp) { Some(seccomp::install(&filter)?) } else { None };
+        Ok(Sealed { landlock: self.landlock, listener })
     }
+}
+
+/// Confines the launcher, which keeps its user, its namespaces and its descriptors. What `rules` does
+/// not allow kills it.
+pub fn confine(rules: &[seccomp::rules::Rule]) -> Result<(), Error> {
+    heap::keep_simple();
+    capabilities::drop_all()?;
+    privileges::give_up()?;
+    landlock::deny_all(true)?;
+    seccomp::enforce(rules)
+}
+
+/// Closes every descriptor but `keep`, in a process that the launcher cloned from itself and that does
+/// nothing else with descriptors.
+pub fn keep_only(keep: RawFd) -> Result<(), Error> {
+    descriptors::close_all_but(vec![keep]).map(|_| ())
+}
+
+/// Ends the process without the calls that a returning main makes and the filter does not allow.
+#[expect(unsafe_code, reason = "_exit has no safe wrapper")]
+pub fn leave(status: u8) -> ! {
+    // SAFETY: nothing of this process has to be put in order: it owns no file but by descriptor.
+    unsafe { libc::_exit(i32::from(status)) }
 }

@@ -1,35 +1,35 @@
 //! The blk worker: one image, one queue.
 
+use std::convert::Infallible;
 use std::fs::File;
 
 use devices::blk::{Blk, ID_LEN};
-use devices::serve;
+use devices::serve::BlkLoop;
 
-use super::{Error, link, take, tell};
+use super::{Error, end, link, take, tell_sealed};
 use crate::fds::{self, Inherited};
 use crate::jail::Jailed;
 use crate::memory;
 use crate::plan::{Device, Plan};
-use crate::status::Record;
 
 pub(super) fn live(
     plan: &Plan,
     index: u8,
     jailed: Jailed,
     fds: &mut Inherited,
-) -> Result<(), Error> {
+) -> Result<Infallible, Error> {
     let Some(Device::Blk(shape)) = plan.devices.get(usize::from(index)) else {
         return Err(Error::Descriptor(fds::IMAGE));
     };
     let image = File::from(take(fds, fds::IMAGE)?);
     let memfd = take(fds, fds::MEMORY)?;
     let memory = memory::ram(&memfd, plan.memory)?;
-    let mut link = link(plan, index, &memory, &memfd, fds)?;
+    let link = link(plan, index, &memory, &memfd, fds)?;
     drop(memfd);
 
-    let _sealed = jailed.seal()?;
-    tell(&Record::Sealed);
-    Ok(serve::blk(&mut link, &mut Blk::new(image, *shape, id(plan)))?)
+    let mut served = BlkLoop::new(link, Blk::new(image, *shape, id(plan)));
+    tell_sealed(&jailed.seal(plan, &[])?);
+    end(served.run())
 }
 
 /// The answer to GET_ID: the worker's name, so that `/dev/disk/by-id` tells disks apart.

@@ -1,11 +1,13 @@
 //! The console worker: the kernel's console, and the agent's channel or the user's terminal.
 
+use std::convert::Infallible;
+
 use devices::channel::{Channel, Life};
 use devices::kernel_log::KernelLog;
 use devices::raw::Raw;
-use devices::serve::{self, Inputs, Joined, Line, News};
+use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News};
 
-use super::{Error, link, take, tell};
+use super::{Error, end, link, take, tell, tell_sealed};
 use crate::fds::{self, Inherited};
 use crate::jail::Jailed;
 use crate::memory;
@@ -17,7 +19,7 @@ pub(super) fn live(
     agent: bool,
     jailed: Jailed,
     fds: &mut Inherited,
-) -> Result<(), Error> {
+) -> Result<Infallible, Error> {
     let [stdin, stdout, stderr] = [take(fds, 0)?, take(fds, 1)?, take(fds, 2)?];
     let memfd = take(fds, fds::MEMORY)?;
     let memory = memory::ram(&memfd, plan.memory)?;
@@ -37,13 +39,12 @@ pub(super) fn live(
     let inputs = Inputs { stdin: Some(stdin), signals: fds.take(fds::SIGNALS) };
     drop(memfd);
 
-    let _sealed = jailed.seal()?;
-    tell(&Record::Sealed);
-    serve::consoles(lines, inputs, |news| {
+    let mut served = ConsoleLoop::new(lines, inputs, |news: News<'_>| {
         report(&news);
         Ok(())
-    })?;
-    Ok(())
+    });
+    tell_sealed(&jailed.seal(plan, &[])?);
+    end(served.run())
 }
 
 fn report(news: &News<'_>) {

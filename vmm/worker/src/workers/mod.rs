@@ -1,14 +1,16 @@
 //! The lives of the workers: get jailed, set up, get sealed, serve, end.
 
+use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
 use devices::interrupt::Interrupt;
 use devices::link::Link;
 use devices::violation::Fault;
+use rustix::thread::set_name;
 
 use crate::fds::{self, Inherited};
-use crate::jail;
+use crate::jail::{self, Sealed, leave};
 use crate::memory;
 use crate::plan::{Plan, Role};
 use crate::status::{Record, Status};
@@ -47,6 +49,9 @@ pub enum Error {
     /// The guest broke the device contract, or a system call failed.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// The plan has no vCPU.
+    #[error("there is no vCPU to run")]
+    NoVcpu,
     /// A system call failed.
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] rustix::io::Errno),
@@ -61,9 +66,16 @@ fn tell(record: &Record) {
     }
 }
 
-/// Lives the life of the worker that `plan` describes. Returns the process's exit status.
-pub fn live(plan: &Plan) -> u8 {
-    let result = jail::enter(plan.descriptors()).map_err(Error::from).and_then(|(jailed, mut fds)| {
+/// Says that every layer is on.
+fn tell_sealed(sealed: &Sealed) {
+    tell(&Record::Sealed(sealed.landlock, sealed.listener));
+}
+
+/// Lives the life of the worker that `plan` describes, to the end of the process.
+pub fn live(plan: &Plan) -> ! {
+    // Without a name of its own it is none the worse.
+    let _ = CString::new(format!("casemate-{}", plan.name())).map(|name| set_name(&name));
+    let result = jail::enter(plan).map_err(Error::from).and_then(|(jailed, mut fds)| {
         let status = fds.take(fds::STATUS).ok_or(Error::Descriptor(fds::STATUS))?;
         let _ = STATUS.set(Status::new(status));
         std::panic::set_hook(Box::new(|panic| tell(&Record::Failed(panic.to_string()))));
@@ -76,17 +88,28 @@ pub fn live(plan: &Plan) -> u8 {
         }
     });
     match result {
-        Ok(()) => 0,
-        Err(error) => {
-            tell(&record_of(&error));
-            1
-        }
+        Err(error) => fail(&error),
     }
+}
+
+/// Ends a sealed worker. What it still owns is not put in order: that would take calls that its
+/// filter forbids.
+fn end(result: Result<(), Fault>) -> ! {
+    match result {
+        Ok(()) => leave(0),
+        Err(fault) => fail(&fault.into()),
+    }
+}
+
+fn fail(error: &Error) -> ! {
+    tell(&record_of(error));
+    leave(1)
 }
 
 fn record_of(error: &Error) -> Record {
     match error {
         Error::Fault(Fault::Violation(violation)) => Record::Violation(*violation),
+        Error::Boot(error) => Record::Boot(error.to_string()),
         other => Record::Failed(other.to_string()),
     }
 }
@@ -104,11 +127,14 @@ fn link<'m>(
     memfd: &std::os::fd::OwnedFd,
     fds: &mut Inherited,
 ) -> Result<Link<'m>, Error> {
-    let device = plan.devices.get(usize::from(index)).ok_or(Error::Descriptor(fds::control(index)))?;
+    let device =
+        plan.devices.get(usize::from(index)).ok_or(Error::Descriptor(fds::control(index)))?;
     let status = memory::control_page(memfd, plan.control_page(index))?;
     let interrupt = Interrupt::new(status, take(fds, fds::interrupt(index))?);
     let control = take(fds, fds::control(index))?;
-    let kicks =
-        device.queues().map(|queue| take(fds, fds::kick(index, queue))).collect::<Result<_, _>>()?;
+    let kicks = device
+        .queues()
+        .map(|queue| take(fds, fds::kick(index, queue)))
+        .collect::<Result<_, _>>()?;
     Ok(Link::new(memory, device.identity(), control, kicks, interrupt))
 }

@@ -1,21 +1,23 @@
 //! The vcpu worker: the virtual machine, its boot, and the registers of its devices.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 
 use devices::Memory;
 use devices::mmio::Registers;
+use kvm_bindings::Msrs;
 use kvm_ioctls::VcpuFd;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Error, take, tell};
+use super::{Error, take, tell, tell_sealed};
 use crate::bus::Bus;
 use crate::fds::{self, Inherited};
-use crate::jail::{Jailed, Sealed};
+use crate::jail::{Jailed, Sealed, leave};
 use crate::plan::Plan;
 use crate::status::Record;
 use crate::vm::{Vm, failed};
@@ -30,7 +32,7 @@ pub(super) fn live(
     cmdline: &OsStr,
     jailed: Jailed,
     fds: &mut Inherited,
-) -> Result<(), Error> {
+) -> Result<Infallible, Error> {
     let memfd = take(fds, fds::MEMORY)?;
     let ram = memory::ram(&memfd, plan.memory)?;
     let entry = load(plan, cpus, cmdline, &ram, fds)?;
@@ -42,7 +44,7 @@ pub(super) fn live(
     drop(memfd);
 
     let go = take(fds, fds::GO)?;
-    run(jailed, vcpus, bus, go)
+    run(plan, jailed, vcpus, bus, go)
 }
 
 /// Puts the kernel, the initramfs and the tables where the guest expects them.
@@ -81,6 +83,10 @@ fn create_vcpu(vm: &Vm, index: u8, cpus: u8, entry: &boot::Entry) -> Result<Vcpu
     let vcpu = vm.create_vcpu(index)?;
     let cpuid = cpuid::guest(vm.supported_cpuid(), index, cpus)?;
     vcpu.set_cpuid2(&cpuid).map_err(failed("set CPUID"))?;
+    let msrs = Msrs::from_entries(&registers::msrs()).map_err(|_| {
+        Error::System("list the model-specific registers", rustix::io::Errno::NOMEM)
+    })?;
+    vcpu.set_msrs(&msrs).map_err(failed("set the model-specific registers"))?;
     // The others wait for the first to start them, as the architecture has it.
     if index == 0 {
         let sregs = vcpu.get_sregs().map_err(failed("read the system registers"))?;
@@ -95,24 +101,36 @@ fn create_vcpu(vm: &Vm, index: u8, cpus: u8, entry: &boot::Entry) -> Result<Vcpu
 static SEALED: OnceLock<Sealed> = OnceLock::new();
 
 /// Seals the process with all of its threads parked, waits for the go, and runs the vCPUs.
-fn run(jailed: Jailed, vcpus: Vec<VcpuFd>, bus: Bus, go: OwnedFd) -> Result<(), Error> {
+fn run(
+    plan: &Plan,
+    jailed: Jailed,
+    vcpus: Vec<VcpuFd>,
+    bus: Bus,
+    go: OwnedFd,
+) -> Result<Infallible, Error> {
     let bus = Arc::new(bus);
+    let numbers: Vec<RawFd> = vcpus.iter().map(AsRawFd::as_raw_fd).collect();
+    let parked = Arc::new(Barrier::new(vcpus.len()));
     let mut vcpus = vcpus.into_iter();
-    let Some(mut first) = vcpus.next() else { return Ok(()) };
+    let mut first = vcpus.next().ok_or(Error::NoVcpu)?;
     for mut vcpu in vcpus {
-        let bus = bus.clone();
+        let (bus, parked) = (bus.clone(), parked.clone());
+        let body = move || {
+            parked.wait();
+            run_vcpu(&mut vcpu, &bus, SEALED.wait())
+        };
         thread::Builder::new()
             .stack_size(STACK)
-            .spawn(move || end(&mut vcpu, &bus, SEALED.wait()))
+            .spawn(body)
             .map_err(|error| Error::System("start a vCPU thread", errno(&error)))?;
     }
-    let sealed = jailed.seal()?;
-    tell(&Record::Sealed);
+    // Every thread has made the calls that starting takes.
+    parked.wait();
+    let sealed = jailed.seal(plan, &numbers)?;
+    tell_sealed(&sealed);
     rustix::io::read(&go, &mut [0; 8]).map_err(|errno| Error::System("wait for the go", errno))?;
-    drop(go);
     tell(&Record::Entered);
-    let sealed = SEALED.get_or_init(|| sealed);
-    end(&mut first, &bus, sealed)
+    run_vcpu(&mut first, &bus, SEALED.get_or_init(|| sealed))
 }
 
 fn errno(error: &std::io::Error) -> rustix::io::Errno {
@@ -120,10 +138,10 @@ fn errno(error: &std::io::Error) -> rustix::io::Errno {
 }
 
 /// Runs one vCPU, reports how the virtual machine ended, and ends the process with it.
-fn end(vcpu: &mut VcpuFd, bus: &Bus, sealed: &Sealed) -> ! {
+fn run_vcpu(vcpu: &mut VcpuFd, bus: &Bus, sealed: &Sealed) -> ! {
     match vcpu::run(vcpu, bus, sealed) {
         Ok(how) => tell(&Record::VmEnded(how, bus.started())),
         Err(error) => tell(&Record::Failed(error.to_string())),
     }
-    std::process::exit(0)
+    leave(0)
 }

@@ -1,0 +1,58 @@
+//! The launcher's own jail, put on before the guest runs: no path, no exec, no socket left.
+//!
+//! It keeps its user, since it could not signal its workers otherwise, and what it has open. From
+//! here on it only waits, counts, writes its report and kills.
+
+use anyhow::{Context, Result};
+use worker::jail::confine;
+use worker::jail::seccomp::rules::{Pin, Rule};
+
+/// What the launcher may still call.
+fn rules(learn: bool) -> Vec<Rule> {
+    let rule = |number, name, reason| Rule { number, name, pins: Vec::new(), reason };
+    let ioctl = |request: u64, reason| Rule {
+        number: libc::SYS_ioctl,
+        name: "ioctl",
+        pins: vec![Pin { argument: 1, value: request }],
+        reason,
+    };
+    let mut rules = vec![
+        rule(libc::SYS_ppoll, "ppoll", "wait"),
+        rule(libc::SYS_read, "read", "records, signals"),
+        rule(libc::SYS_write, "write", "the go, forwarded signals, messages, the report"),
+        rule(libc::SYS_pidfd_send_signal, "pidfd_send_signal", "kill workers"),
+        rule(libc::SYS_wait4, "wait4", "reap workers and the janitor"),
+        rule(libc::SYS_close, "close", "let go of what is no longer needed"),
+        rule(libc::SYS_brk, "brk", "the heap"),
+        rule(libc::SYS_clock_gettime, "clock_gettime", "the time, where the vDSO cannot tell it"),
+        rule(libc::SYS_exit_group, "exit_group", "end"),
+        ioctl(libc::SECCOMP_IOCTL_NOTIF_RECV, "hear of a forbidden call"),
+    ];
+    if learn {
+        rules.push(ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND, "let a forbidden call through"));
+    }
+    rules
+}
+
+/// Gives up everything that the launcher does not need any more. `learn`: it has to be able to let
+/// forbidden calls through.
+pub fn launcher(learn: bool) -> Result<()> {
+    confine(&rules(learn)).context("cannot confine the launcher")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_twelve_calls_and_a_reason_for_each() {
+        for learn in [false, true] {
+            let rules = rules(learn);
+            let mut numbers: Vec<i64> = rules.iter().map(|rule| rule.number).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert!(numbers.len() <= 12);
+            assert!(rules.iter().all(|rule| !rule.reason.is_empty()));
+        }
+    }
+}

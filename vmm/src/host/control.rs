@@ -1,0 +1,137 @@
+//! The host's control files: /proc of our own workers, and control groups.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// A cgroup file system and where in it this process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupMount {
+    /// Where it is mounted.
+    pub root: PathBuf,
+    /// This process's own group.
+    pub own: PathBuf,
+    /// The controllers of a v1 hierarchy; none: v2.
+    pub controllers: Vec<String>,
+}
+
+/// Writes a file of process `pid`.
+pub fn write_proc(pid: libc::pid_t, file: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::write(&path, value).with_context(|| format!("cannot write {value:?} to {path}"))
+}
+
+/// Reads a file of process `pid`.
+pub fn read_proc(pid: libc::pid_t, file: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+}
+
+/// Names in a directory of process `pid`, with what each links to, if it is a link.
+pub fn tasks(pid: libc::pid_t, directory: &str) -> Result<Vec<(String, Option<String>)>> {
+    let path = format!("/proc/{pid}/{directory}");
+    let entries = std::fs::read_dir(&path).with_context(|| format!("cannot list {path}"))?;
+    entries
+        .map(|entry| {
+            let entry = entry?;
+            let link = std::fs::read_link(entry.path()).ok();
+            let link = link.map(|link| link.to_string_lossy().into_owned());
+            Ok((entry.file_name().to_string_lossy().into_owned(), link))
+        })
+        .collect()
+}
+
+/// Every cgroup file system that this process is in.
+pub fn cgroup_mounts() -> Result<Vec<CgroupMount>> {
+    let read = |path| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
+    Ok(parse_mounts(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
+}
+
+/// Joins mountinfo lines (`… root mountpoint … - type source options`) with the lines of
+/// /proc/self/cgroup (`id:controllers:path`).
+fn parse_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
+    let own: Vec<(Vec<&str>, &str)> = own
+        .lines()
+        .filter_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            Some((controllers.split(',').filter(|name| !name.is_empty()).collect(), path))
+        })
+        .collect();
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (mount, kind) = line.split_once(" - ")?;
+            let mut fields = mount.split(' ').skip(3);
+            let (subtree, root) = (fields.next()?, fields.next()?);
+            let mut kind = kind.split(' ');
+            let (v2, options) = (kind.next()? == "cgroup2", kind.nth(1)?);
+            if !v2 && !line.contains(" - cgroup ") {
+                return None;
+            }
+            let options: Vec<&str> = options.split(',').collect();
+            let (controllers, path) = own.iter().find(|(controllers, _)| match v2 {
+                true => controllers.is_empty(),
+                false => !controllers.is_empty() && controllers.iter().all(|c| options.contains(c)),
+            })?;
+            let below = Path::new(path).strip_prefix(subtree).ok()?;
+            Some(CgroupMount {
+                root: root.into(),
+                own: Path::new(root).join(below),
+                controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+            })
+        })
+        .collect()
+}
+
+/// Makes a control group.
+pub fn make_cgroup(group: &Path) -> Result<()> {
+    std::fs::create_dir(group).with_context(|| format!("cannot make control group {group:?}"))
+}
+
+/// Writes a control group's file.
+pub fn write_cgroup(path: &Path, value: &str) -> Result<()> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()))
+        .with_context(|| format!("cannot write {value:?} to {path:?}"))
+}
+
+/// Removes an empty control group; true when it is gone.
+pub fn remove_cgroup(group: &Path) -> bool {
+    match std::fs::remove_dir(group) {
+        Ok(()) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v1_and_v2_mounts_are_found() {
+        let mountinfo = "\
+24 1 0:22 / /proc rw - proc proc rw
+30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct
+32 24 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+33 24 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+";
+        let own = "4:memory:/a/b\n3:cpu,cpuacct:/\n0::/c\n";
+        let mount = |root: &str, own: &str, controllers: &[&str]| CgroupMount {
+            root: root.into(),
+            own: own.into(),
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let expected = [
+            mount("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/a/b", &["memory"]),
+            mount("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu/", &["cpu", "cpuacct"]),
+            mount("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/c", &[]),
+        ];
+        assert_eq!(parse_mounts(mountinfo, own), expected);
+        assert_eq!(parse_mounts("", own), []);
+        assert_eq!(parse_mounts(mountinfo, ""), []);
+    }
+}

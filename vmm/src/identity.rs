@@ -1,0 +1,48 @@
+//! Who the workers are: one unprivileged user of the host for each sandbox.
+//!
+//! Started as root, a sandbox gets a user id of its own, far from any that a host gives out, so that
+//! it shares nothing with the host's users nor with another sandbox. Started as a user, it can be no
+//! other user than that; it loses everything else.
+
+use anyhow::Result;
+use rustix::process::{getegid, geteuid};
+
+use crate::host;
+
+/// First id of the range for sandboxes: above what systemd and container tools hand out, below 2³¹.
+const FIRST: u32 = 0x7000_0000;
+/// Process ids are below this on every Linux.
+const PIDS: u32 = 1 << 22;
+
+/// The user and group that a sandbox's workers are on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id on the host.
+    pub uid: u32,
+    /// Group id on the host.
+    pub gid: u32,
+    /// The launcher is root, and may map an id that is not its own.
+    privileged: bool,
+}
+
+impl Identity {
+    /// The identity of this process's sandbox.
+    pub fn of_sandbox() -> Self {
+        let (uid, gid) = (geteuid(), getegid());
+        if uid.is_root() {
+            let id = FIRST + std::process::id() % PIDS;
+            Self { uid: id, gid: id, privileged: true }
+        } else {
+            Self { uid: uid.as_raw(), gid: gid.as_raw(), privileged: false }
+        }
+    }
+
+    /// Maps root of `pid`'s new user namespace to this identity, and nobody else to anything.
+    pub fn map(&self, pid: libc::pid_t) -> Result<()> {
+        if !self.privileged {
+            host::write_proc(pid, "setgroups", "deny")?;
+        }
+        host::write_proc(pid, "uid_map", &format!("0 {} 1", self.uid))?;
+        host::write_proc(pid, "gid_map", &format!("0 {} 1", self.gid))
+    }
+}
