@@ -16,10 +16,12 @@ const INERT: MountFlags = NODEV.union(MountFlags::NOEXEC);
 
 const DEV: Row = ("devtmpfs", "/dev", MountFlags::NOSUID, c"mode=0755");
 
+const PROC: Row = ("proc", "/proc", INERT, c"");
+
 /// What a command expects to find. In this order: later places lie in earlier ones.
 const SYSTEM: [Row; 6] = [
     DEV,
-    ("proc", "/proc", INERT, c""),
+    PROC,
     ("sysfs", "/sys", INERT, c""),
     (
         "devpts",
@@ -69,10 +71,15 @@ pub fn system() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Mounts `/proc` once more if the command took it away or hid it.
+pub fn proc() -> Result<(), Errno> {
+    put(&PROC)
+}
+
 fn put(&(kind, place, flags, options): &Row) -> Result<(), Errno> {
     directory(place)?;
     match mount(kind, place, kind, flags, options) {
-        Err(Errno::BUSY) => Ok(()), // the kernel did it (CONFIG_DEVTMPFS_MOUNT)
+        Err(Errno::BUSY) => Ok(()), // it is there already
         other => other,
     }
 }

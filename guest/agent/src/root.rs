@@ -35,10 +35,10 @@ const SUPERBLOCK: usize = 2048;
 pub fn enter(modules: &Modules) -> Result<(), Failed> {
     let kind = find_kind(modules)?;
     mount_base(kind).map_err(|errno| refused(DISK, kind, errno, modules))?;
-    mount_tmpfs().map_err(|errno| refused(UPPER, "tmpfs", errno, modules))?;
+    mount_tmpfs().map_err(|errno| refused("a tmpfs", "tmpfs", errno, modules))?;
     let layers = c"lowerdir=/base,upperdir=/upper/root,workdir=/upper/work";
     put("overlay", NEW, "overlay", MountFlags::empty(), layers)
-        .map_err(|errno| refused(NEW, "overlay", errno, modules))?;
+        .map_err(|errno| refused("the overlay", "overlay", errno, modules))?;
     change_root().map_err(|errno| {
         Failed::setup(format!("cannot make the overlay the guest's root: {}", cause(errno)))
     })?;

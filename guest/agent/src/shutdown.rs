@@ -7,7 +7,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{console, sys};
+use crate::{console, mounts, sys};
 
 /// The I/O port that ends the guest with an exit code, where the machine has one.
 const EXIT_PORT: u16 = 0x603;
@@ -16,7 +16,7 @@ const EXIT_CODE: u8 = 125;
 
 /// Makes every panic end the guest.
 pub fn on_panic() {
-    std::panic::set_hook(Box::new(|info| give_up(&info.to_string())));
+    std::panic::set_hook(Box::new(|info| give_up(&info.to_string().replace('\n', " "))));
 }
 
 /// Ends the guest with one line on the kernel's console.
@@ -42,6 +42,8 @@ pub fn kill_all() {
 /// Leaves every disk clean: kills what still runs, unmounts what can be unmounted, writes back the rest.
 pub fn settle() {
     kill_all();
+    // Without /proc there is nothing to unmount by; the disks are written back all the same.
+    let _ = mounts::proc();
     let mut places = mount_points(&std::fs::read("/proc/self/mounts").unwrap_or_default());
     // A mount on top of another hides it from the first try; each round must bring something.
     loop {
