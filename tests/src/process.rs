@@ -1,0 +1,201 @@
+//! The processes of a run, as /proc has them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, set_child_subreaper,
+    waitpid,
+};
+
+/// How long something may take that takes no time on a machine with nothing else to do.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent's id.
+    pub parent: i32,
+    /// When it started: with the id, this is the same process and no later one.
+    started: u64,
+    /// Ended and not yet waited for.
+    zombie: bool,
+    /// The first word of its command line: for a worker, `casemate-` and its name.
+    pub name: String,
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        // The program's name may hold anything, blanks and parentheses too.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let name = command.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Self {
+            pid: Pid::from_raw(pid)?,
+            parent: fields.get(1)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+            zombie: fields.first() == Some(&"Z"),
+            name: String::from_utf8_lossy(name).into_owned(),
+        })
+    }
+
+    /// True while the process runs.
+    pub fn is_alive(&self) -> bool {
+        let now = Self::read(self.pid.as_raw_nonzero().get());
+        now.is_some_and(|now| now.started == self.started && !now.zombie)
+    }
+
+    /// Waits until the process has ended. False if it has not within [`PATIENCE`].
+    pub fn await_end(&self) -> bool {
+        let Ok(pidfd) = pidfd_open(self.pid, PidfdFlags::empty()) else { return !self.is_alive() };
+        if !self.is_alive() {
+            return true;
+        }
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let limit = Timespec::try_from(PATIENCE).ok();
+        poll(&mut fds, limit.as_ref()).is_ok_and(|count| count > 0)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.pid)).join(below)
+    }
+
+    /// Its open descriptors: number, and what it is open on.
+    pub fn descriptors(&self) -> BTreeMap<i32, String> {
+        descriptors_of(self.pid)
+    }
+
+    /// The flags that descriptor `number` was opened with, as open(2) has them.
+    pub fn flags(&self, number: i32) -> u32 {
+        let text = std::fs::read_to_string(self.path(&format!("fdinfo/{number}"))).unwrap();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        u32::from_str_radix(flags.trim(), 8).unwrap()
+    }
+
+    /// The names of its threads.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(self.path("task")).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        names.map(|name| name.unwrap().trim_end().to_owned()).collect()
+    }
+
+    /// The bytes of each of its mappings of an object whose name holds `part`.
+    pub fn mappings_of(&self, part: &str) -> Vec<u64> {
+        let text = std::fs::read_to_string(self.path("maps")).unwrap();
+        let lines = text.lines().filter(|line| line.contains(part));
+        let size = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            Some(number(end)? - number(start)?)
+        };
+        lines.filter_map(size).collect()
+    }
+
+    /// Its environment as it was given.
+    pub fn environment(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.path("environ")).unwrap()).into_owned()
+    }
+}
+
+/// The open descriptors of a process: number, and what it is open on.
+pub fn descriptors_of(pid: Pid) -> BTreeMap<i32, String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let entries = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let target = std::fs::read_link(entry.path()).ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, target.to_string_lossy().into_owned()))
+    });
+    entries.collect()
+}
+
+/// Every process there is.
+pub fn all() -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(Process::read).collect()
+}
+
+/// The processes that `parent` started and that still run.
+pub fn children_of(parent: Pid) -> Vec<Process> {
+    let parent = parent.as_raw_nonzero().get();
+    all().into_iter().filter(|process| process.parent == parent && !process.zombie).collect()
+}
+
+/// The control groups of the sandbox that launcher `pid` made.
+pub fn groups_of(pid: Pid) -> Vec<PathBuf> {
+    fn search(dir: &Path, name: &str, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = std::fs::read_dir(dir) else { return };
+        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if entry.file_name() == name {
+                found.push(entry.path());
+            }
+            search(&entry.path(), name, found);
+        }
+    }
+    let mut found = Vec::new();
+    search(Path::new("/sys/fs/cgroup"), &format!("casemate-{pid}"), &mut found);
+    found
+}
+
+/// Ids of the children that this process started itself.
+static OWN: Mutex<Option<HashSet<i32>>> = Mutex::new(None);
+
+/// From now on, processes whose parents die become children of this one, which makes them easy to find.
+pub fn adopt_orphans() {
+    set_child_subreaper(Some(getpid())).unwrap();
+}
+
+/// Starts a process that is not an orphan.
+pub fn spawn(command: &mut Command) -> Child {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    own.get_or_insert_default().insert(i32::try_from(child.id()).unwrap());
+    child
+}
+
+/// Forgets a process that [`spawn`] started and that has been waited for.
+pub fn forget(child: &Child) {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    own.get_or_insert_default().remove(&i32::try_from(child.id()).unwrap());
+}
+
+/// What lost its parent: what runs of it, once what has ended is cleared away.
+fn orphans() -> Vec<Process> {
+    let own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let me = getpid().as_raw_nonzero().get();
+    let is_own = |process: &Process| {
+        own.as_ref().is_some_and(|own| own.contains(&process.pid.as_raw_nonzero().get()))
+    };
+    let orphans = all().into_iter().filter(|process| process.parent == me && !is_own(process));
+    let (ended, running): (Vec<_>, Vec<_>) = orphans.partition(|process| process.zombie);
+    for process in ended {
+        let _ = waitpid(Some(process.pid), WaitOptions::NOHANG);
+    }
+    running
+}
+
+/// Waits until every orphan has ended. Panics, and ends them, if one does not.
+pub fn await_no_orphans() {
+    let begun = Instant::now();
+    loop {
+        let left = orphans();
+        let Some(one) = left.first() else { return };
+        if !one.await_end() || begun.elapsed() > PATIENCE {
+            left.iter().for_each(|process| process.signal(Signal::KILL));
+            panic!("left behind: {left:?}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! End to end with bare-metal guests: a few instructions each, so they run on every KVM.
+//!
+//! | module | promises |
+//! |---|---|
+//! | [`ends`] | how a guest ends, as exit status and in the report |
+//! | [`images`] | what is booted: formats, command line, initial RAM disk |
+//! | [`memory`] | RAM of every size, on both sides of the hole |
+//! | [`console`] | bytes in and out |
+//! | [`disk`] | reads, writes and what is in the image afterwards |
+//! | [`violations`] | what a guest may not do to its devices |
+//! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
+//! | [`errors`] | what casemate refuses, and in which words |
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod console;
+mod disk;
+mod ends;
+mod errors;
+mod images;
+mod lives;
+mod memory;
+mod violations;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let suites = [
+        ends::tests(),
+        images::tests(),
+        memory::tests(),
+        console::tests(),
+        disk::tests(),
+        violations::tests(),
+        lives::tests(),
+        errors::tests(),
+    ];
+    tests::suite::run("bare", suites.into_iter().flatten().collect())
+}
