@@ -347,7 +347,10 @@ impl Running {
     fn read_report(&self) -> Option<Value> {
         let text = std::fs::read(self.report.as_ref()?).ok()?;
         let report = serde_json::from_slice(&text);
-        Some(report.unwrap_or_else(|error| panic!("the report is no JSON: {error}: {}", shown(&text))))
+        Some(
+            report
+                .unwrap_or_else(|error| panic!("the report is no JSON: {error}: {}", shown(&text))),
+        )
     }
 }
 

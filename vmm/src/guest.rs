@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use protocol::task::Task;
@@ -16,8 +15,8 @@ use crate::initramfs;
 pub struct Guest {
     /// Kernel image, not looked into.
     pub kernel: File,
-    /// Where the kernel image was found, for messages.
-    pub kernel_path: PathBuf,
+    /// The kernel and the initial RAM disk by their paths, for messages.
+    pub name: String,
     /// Initial RAM disk.
     pub initrd: Option<File>,
     /// The kernel's command line.
@@ -69,7 +68,7 @@ impl Guest {
         disks.append(&mut images(&args.common)?);
         Ok(Self {
             kernel,
-            kernel_path: path,
+            name: format!("kernel {path:?}"),
             initrd: Some(initrd),
             cmdline: CMDLINE.into(),
             memory: args.common.mem,
@@ -84,7 +83,10 @@ impl Guest {
     pub fn bare(args: &BootArgs) -> Result<Self> {
         Ok(Self {
             kernel: host::open("kernel", &args.kernel)?,
-            kernel_path: args.kernel.clone(),
+            name: match &args.initrd {
+                Some(initrd) => format!("kernel {:?} with initrd {initrd:?}", args.kernel),
+                None => format!("kernel {:?}", args.kernel),
+            },
             initrd: args.initrd.as_deref().map(|path| host::open("initrd", path)).transpose()?,
             cmdline: args.cmdline.clone(),
             memory: args.common.mem,

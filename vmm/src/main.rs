@@ -67,16 +67,9 @@ fn obey(cli: &Cli) -> Result<u8> {
     Ok(end.outcome.exit_status())
 }
 
-/// One line on stderr, without the numbers that the standard library adds to errors.
+/// One line on stderr.
 fn complain(line: &str) {
-    let mut text = String::new();
-    let mut rest = line;
-    while let Some((before, after)) = rest.split_once(" (os error ") {
-        text.push_str(before);
-        rest = after.split_once(')').map_or("", |(_, rest)| rest);
-    }
-    text.push_str(rest);
-    eprintln!("casemate: {text}");
+    eprintln!("casemate: {line}");
 }
 
 /// A usage error in one line; help and version as they are.
@@ -103,7 +96,7 @@ fn refuse(error: &clap::Error) -> u8 {
 fn main() {
     let status = match Cli::try_parse() {
         Ok(cli) => obey(&cli).unwrap_or_else(|error| {
-            complain(&format!("{error:#}"));
+            complain(&outcome::in_words(&error));
             outcome::FAILED
         }),
         Err(error) => refuse(&error),

@@ -136,3 +136,29 @@ impl Outcome {
         Some(line)
     }
 }
+
+/// An error with its causes as one line, without the numbers that the standard library adds.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let line = format!("{error:#}");
+    let mut text = String::new();
+    let mut rest = line.as_str();
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        text.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_in_words() {
+        let cause = std::io::Error::from_raw_os_error(2);
+        let error = anyhow::Error::from(cause).context("cannot open \"a (os error b\"");
+        assert_eq!(in_words(&anyhow::anyhow!("plain (os error 2), more")), "plain, more");
+        assert!(in_words(&error).starts_with("cannot open \"a"));
+    }
+}

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{EventfdFlags, eventfd};
@@ -24,6 +23,7 @@ use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
 use crate::layers::Given;
+use crate::outcome::in_words;
 use crate::spawn::{Child, Program, spawn};
 
 /// One worker, started.
@@ -48,8 +48,8 @@ pub struct Sandbox {
     pub signals: OwnedFd,
     /// The agent runs a command.
     pub agent: bool,
-    /// The kernel's path, for messages.
-    pub kernel: PathBuf,
+    /// What is booted, for messages.
+    pub boots: String,
     /// The workers' control group, if it could be had.
     pub cgroup: Option<Cgroup>,
     /// What the launcher did for every worker.
@@ -99,7 +99,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let limits =
         Limits { memory: parts.guest.memory, cpus: parts.guest.cpus, workers: roles.len() };
     let cgroup = if layers.has(Layer::Cgroup) {
-        Cgroup::create(&limits).map_err(|error| format!("{error:#}"))
+        Cgroup::create(&limits).map_err(|error| in_words(&error))
     } else {
         Err("not asked for".to_owned())
     };
@@ -127,7 +127,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         go: parts.go,
         signals: signals_in,
         agent: parts.guest.agent,
-        kernel: parts.guest.kernel_path,
+        boots: parts.guest.name,
         cgroup: cgroup.ok(),
         given,
     })

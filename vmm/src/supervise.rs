@@ -20,7 +20,7 @@ use worker::status::{RECORD, Record, VmEnd};
 use crate::breach;
 use crate::confine;
 use crate::layers::{self, Finding, Floor};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, in_words};
 use crate::sandbox::{self, Sandbox};
 use crate::signals::Signals;
 use crate::spawn::{Ended, reap, take_descriptor};
@@ -85,7 +85,7 @@ impl End {
     /// The end of a run that never began.
     pub fn refused(error: &anyhow::Error) -> Self {
         Self {
-            outcome: Outcome::Refused(format!("{error:#}")),
+            outcome: Outcome::Refused(in_words(error)),
             phases: Phases::default(),
             peaks: Vec::new(),
             kernel_log: Vec::new(),
@@ -238,7 +238,7 @@ impl Run {
         if self.phases.sealed.is_none() && self.workers.iter().all(|worker| worker.sealed) {
             self.phases.sealed = Some(self.watch.begun.elapsed());
             if let Err(error) = self.begin() {
-                self.facts.refusal = Some(Outcome::Refused(format!("{error:#}")));
+                self.facts.refusal = Some(Outcome::Refused(in_words(&error)));
             }
         }
     }
@@ -314,12 +314,12 @@ impl Run {
             (_, Record::Sealed(landlock, listener)) if !self.workers[index].sealed => {
                 self.workers[index].sealed = true;
                 if let Err(error) = self.look_into(index, landlock, listener) {
-                    self.facts.refusal = Some(Outcome::Refused(format!("{error:#}")));
+                    self.facts.refusal = Some(Outcome::Refused(in_words(&error)));
                 }
             }
             ("vcpu", Record::Boot(reason)) => {
-                let kernel = self.sandbox.kernel.display();
-                let reason = format!("cannot boot kernel \"{kernel}\": {}", printable(&reason));
+                let what = &self.sandbox.boots;
+                let reason = format!("cannot boot {what}: {}", printable(&reason));
                 self.facts.refusal.get_or_insert(Outcome::Refused(reason));
             }
             (_, Record::Violation(violation)) => {

@@ -263,7 +263,7 @@ mod tests {
             let queue = Queue { index: 0, size, base: 0x40_0000 };
             let n = u64::from(size);
             assert_eq!(queue.avail(), 0x40_0000 + 16 * n);
-            assert!(queue.used() >= queue.avail() + 6 + 2 * n && queue.used() % 4 == 0);
+            assert!(queue.used() >= queue.avail() + 6 + 2 * n && queue.used().is_multiple_of(4));
             assert!(queue.used() + 6 + 8 * n <= queue.base + 26 * n + 12 + 2);
         }
     }

@@ -33,9 +33,8 @@ enum Line {
 impl Line {
     fn args(self) -> Vec<&'static str> {
         let boot = |rest: &[&'static str]| [&["boot", "--kernel", KERNEL], rest].concat();
-        let run = |rest: &[&'static str]| {
-            [&["run", "--kernel", KERNEL], rest, &["--", "true"]].concat()
-        };
+        let run =
+            |rest: &[&'static str]| [&["run", "--kernel", KERNEL], rest, &["--", "true"]].concat();
         match self {
             Self::Whole(args) => args.to_vec(),
             Self::Boot(options) => boot(options),
@@ -66,17 +65,33 @@ const FAILED: [Row; 44] = [
     ("kernel::a_module", Line::Kernel("module.elf"), &["\"module.elf\"", "module"]),
     ("kernel::a_directory", Line::Kernel("dir"), &["kernel", "\"dir\"", "a directory"]),
     ("kernel::a_fifo", Line::Kernel("fifo"), &["kernel", "\"fifo\"", "a FIFO"]),
-    ("kernel::a_device", Line::Kernel("/dev/zero"), &["kernel", "\"/dev/zero\"", "a character device"]),
+    (
+        "kernel::a_device",
+        Line::Kernel("/dev/zero"),
+        &["kernel", "\"/dev/zero\"", "a character device"],
+    ),
     ("kernel::a_link_to_a_fifo", Line::Kernel("to-fifo"), &["kernel", "\"to-fifo\"", "a FIFO"]),
     ("kernel::a_link_to_nothing", Line::Kernel("to-nothing"), &["\"to-nothing\"", "No such file"]),
-    ("kernel::more_than_memory", Line::Whole(&["boot", "--kernel", "big.elf", "--mem", "32M"]), &["big.elf", "--mem"]),
+    (
+        "kernel::more_than_memory",
+        Line::Whole(&["boot", "--kernel", "big.elf", "--mem", "32M"]),
+        &["big.elf", "--mem"],
+    ),
     ("initrd::missing", Line::Initrd("missing"), &["initrd", "\"missing\"", "No such file"]),
     ("initrd::empty", Line::Initrd("empty"), &["initrd", "\"empty\"", "empty"]),
     ("initrd::a_directory", Line::Initrd("dir"), &["initrd", "\"dir\"", "a directory"]),
     ("initrd::a_fifo", Line::Initrd("fifo"), &["initrd", "\"fifo\"", "a FIFO"]),
-    ("initrd::more_than_memory", Line::Boot(&["--initrd", "long", "--mem", "32M"]), &["\"long\"", "--mem"]),
+    (
+        "initrd::more_than_memory",
+        Line::Boot(&["--initrd", "long", "--mem", "32M"]),
+        &["\"long\"", "--mem"],
+    ),
     ("disk::missing", Line::Disk("missing"), &["disk", "\"missing\"", "No such file"]),
-    ("disk::missing_for_reading", Line::Disk("missing,ro"), &["disk", "\"missing\"", "No such file"]),
+    (
+        "disk::missing_for_reading",
+        Line::Disk("missing,ro"),
+        &["disk", "\"missing\"", "No such file"],
+    ),
     ("disk::empty", Line::Disk("empty"), &["disk", "\"empty\"", "empty"]),
     ("disk::of_511_bytes", Line::Disk("odd.img"), &["\"odd.img\"", "511", "512", "truncate"]),
     ("disk::a_directory", Line::Disk("dir"), &["disk", "\"dir\"", "directory"]),
@@ -84,19 +99,47 @@ const FAILED: [Row; 44] = [
     ("disk::a_fifo", Line::Disk("fifo"), &["disk", "\"fifo\"", "a FIFO"]),
     ("disk::a_fifo_for_reading", Line::Disk("fifo,ro"), &["disk", "\"fifo\"", "a FIFO"]),
     ("disk::a_device", Line::Disk("/dev/null"), &["disk", "\"/dev/null\"", "a character device"]),
-    ("disk::a_link_to_a_device", Line::Disk("to-device"), &["disk", "\"to-device\"", "a character device"]),
+    (
+        "disk::a_link_to_a_device",
+        Line::Disk("to-device"),
+        &["disk", "\"to-device\"", "a character device"],
+    ),
     ("disk::a_link_to_a_fifo", Line::Disk("to-fifo"), &["disk", "\"to-fifo\"", "a FIFO"]),
-    ("disk::the_same_twice", Line::Boot(&["--disk", "disk.img", "--disk", "disk.img"]), &["\"disk.img\"", "using it"]),
-    ("rootfs::missing", Line::Rootfs("missing"), &["root file system", "\"missing\"", "No such file"]),
+    (
+        "disk::the_same_twice",
+        Line::Boot(&["--disk", "disk.img", "--disk", "disk.img"]),
+        &["\"disk.img\"", "using it"],
+    ),
+    (
+        "rootfs::missing",
+        Line::Rootfs("missing"),
+        &["root file system", "\"missing\"", "No such file"],
+    ),
     ("rootfs::empty", Line::Rootfs("empty"), &["root file system", "\"empty\"", "empty"]),
     ("rootfs::a_directory", Line::Rootfs("dir"), &["root file system", "\"dir\"", "a directory"]),
     ("rootfs::a_fifo", Line::Rootfs("fifo"), &["root file system", "\"fifo\"", "a FIFO"]),
     ("rootfs::a_device", Line::Rootfs("/dev/null"), &["root file system", "a character device"]),
-    ("rootfs::a_link_to_a_device", Line::Rootfs("to-device"), &["\"to-device\"", "a character device"]),
+    (
+        "rootfs::a_link_to_a_device",
+        Line::Rootfs("to-device"),
+        &["\"to-device\"", "a character device"],
+    ),
     ("rootfs::of_511_bytes", Line::Rootfs("odd.img"), &["root file system", "\"odd.img\"", "512"]),
-    ("modules::missing", Line::Run(&["--rootfs", "disk.img", "--modules", "missing"]), &["\"missing\"", "No such file"]),
-    ("modules::no_index", Line::Run(&["--rootfs", "disk.img", "--modules", "dir"]), &["\"dir\"", "modules.dep"]),
-    ("console::in_no_directory", Line::Run(&["--rootfs", "disk.img", "--console", "no/c"]), &["\"no/c\"", "No such file"]),
+    (
+        "modules::missing",
+        Line::Run(&["--rootfs", "disk.img", "--modules", "missing"]),
+        &["\"missing\"", "No such file"],
+    ),
+    (
+        "modules::no_index",
+        Line::Run(&["--rootfs", "disk.img", "--modules", "dir"]),
+        &["\"dir\"", "modules.dep"],
+    ),
+    (
+        "console::in_no_directory",
+        Line::Run(&["--rootfs", "disk.img", "--console", "no/c"]),
+        &["\"no/c\"", "No such file"],
+    ),
 ];
 
 /// Where no report can be written: status 125, and no report.
@@ -104,7 +147,11 @@ const REPORTS: [Row; 4] = [
     ("report::in_no_directory", Line::Boot(&["--report", "no/r"]), &["\"no/r\"", "No such file"]),
     ("report::a_directory", Line::Boot(&["--report", "dir"]), &["\"dir\"", "directory"]),
     ("report::a_fifo_without_a_reader", Line::Boot(&["--report", "fifo"]), &["\"fifo\""]),
-    ("report::a_link", Line::Boot(&["--report", "to-nothing"]), &["\"to-nothing\"", "symbolic link"]),
+    (
+        "report::a_link",
+        Line::Boot(&["--report", "to-nothing"]),
+        &["\"to-nothing\"", "symbolic link"],
+    ),
 ];
 
 /// Usage: status 2.
@@ -183,7 +230,14 @@ fn files() -> Scratch {
         ("program.elf", &changed(64, &[3])),
         ("module.elf", &changed(16, &[1])),
         // Its one segment is loaded at 64 MiB, and entered there.
-        ("big.elf", &changed_to(&changed(24, &(64_u64 << 20).to_le_bytes()), 88, &(64_u64 << 20).to_le_bytes())),
+        (
+            "big.elf",
+            &changed_to(
+                &changed(24, &(64_u64 << 20).to_le_bytes()),
+                88,
+                &(64_u64 << 20).to_le_bytes(),
+            ),
+        ),
         ("odd.img", &[0; 511]),
         ("locked", &[0; 512]),
         ("long", &vec![1; 40 << 20]),
@@ -194,7 +248,9 @@ fn files() -> Scratch {
     std::fs::create_dir(dir.path("dir")).unwrap();
     mkfifoat(CWD, dir.path("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
     std::fs::hard_link(dir.path("disk.img"), dir.path("link.img")).unwrap();
-    for (target, link) in [("fifo", "to-fifo"), ("/dev/null", "to-device"), ("nothing", "to-nothing")] {
+    for (target, link) in
+        [("fifo", "to-fifo"), ("/dev/null", "to-device"), ("nothing", "to-nothing")]
+    {
         symlink(target, dir.path(link)).unwrap();
     }
     dir
@@ -297,7 +353,11 @@ fn no_kvm() {
 
 fn kvm_not_permitted() {
     // Root of a user namespace may open it all the same, unless it gives that up.
-    let weaken = if geteuid().is_root() { "" } else { " && set -- setpriv --bounding-set=-all --inh-caps=-all \"$@\"" };
+    let weaken = if geteuid().is_root() {
+        ""
+    } else {
+        " && set -- setpriv --bounding-set=-all --inh-caps=-all \"$@\""
+    };
     let change = format!("mount --bind \"$0\"/locked /dev/kvm{weaken}");
     run_where(&change, &["/dev/kvm", "ermission denied", "kvm"]);
 }

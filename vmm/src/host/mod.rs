@@ -120,8 +120,10 @@ pub fn create(path: &Path) -> Result<File> {
 
 /// Opens /dev/kvm.
 pub fn kvm() -> Result<File> {
+    /// Major and minor number that Linux gives to KVM (Documentation/admin-guide/devices.txt).
+    const DEVICE: (u32, u32) = (10, 232);
     let path = "/dev/kvm";
-    OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
+    let kvm = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
         let fix = match error.kind() {
             std::io::ErrorKind::NotFound => {
                 "load kvm_intel or kvm_amd, and enable virtualization in the firmware"
@@ -130,7 +132,12 @@ pub fn kvm() -> Result<File> {
             _ => "is virtualization enabled in the firmware?",
         };
         anyhow::anyhow!("cannot open {path}: {error} ({fix})")
-    })
+    })?;
+    let device = kvm.metadata().with_context(|| format!("cannot look at {path}"))?.rdev();
+    if (rustix::fs::major(device), rustix::fs::minor(device)) != DEVICE {
+        bail!("cannot use {path}: it is not KVM's device (load kvm_intel or kvm_amd)");
+    }
+    Ok(kvm)
 }
 
 /// Opens /dev/null.

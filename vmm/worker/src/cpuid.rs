@@ -6,7 +6,7 @@
 //!
 //! | hidden | leaves | why |
 //! |---|---|---|
-//! | VMX, SVM, SMX, SKINIT | 1, 0x8000_0001, 0x8000_000A | nested guests are half of KVM's attack surface |
+//! | VMX, SVM, SMX, SKINIT | 1, 0x8000_0001, 0x8000_000A | nested guests are a large part of KVM's attack surface |
 //! | performance counters, tracing, sampling | 1, 7, 0xA, 0x14, 0x1C, 0x23, 0x8000_0001, 0x8000_001B/1C/22 | side channels, and MSRs for KVM to emulate |
 //! | MONITOR, MWAIT, MONITORX, WAITPKG | 1, 5, 7, 0x8000_0001 | the guest idles with HLT, which gives the CPU back |
 //! | SGX, Key Locker, PCONFIG, TME, SEV | 7, 0x12, 0x19, 0x1B, 0x8000_001F | keys and enclaves that the guest cannot own |
@@ -16,6 +16,7 @@
 //! | async page faults, MMU_OP, MSI ids, SEV calls | 0x4000_0001 | guest memory the host would write to, for no gain |
 //!
 //! Kept: KVM's leaves 0x4000_0000 and 0x4000_0001 (kvmclock gives the TSC's frequency), the invariant TSC.
+//! Written here: the processor's name, which KVM leaves empty.
 //! Forced on: TSC deadline and ARAT, without which Linux looks for a PIT to calibrate its APIC timer.
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
@@ -25,34 +26,12 @@ use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 #[error("the CPUID table of {0} entries is too long for KVM")]
 pub struct TooLong(usize);
 
-/// Leaves of which nothing is left.
-const EMPTY: [u32; 24] = [
-    0x5,
-    0xA,
-    0xF,
-    0x10,
-    0x12,
-    0x14,
-    0x17,
-    0x19,
-    0x1A,
-    0x1B,
-    0x1C,
-    0x1D,
-    0x1E,
-    0x20,
-    0x23,
-    // AMD: SVM, instruction sampling, profiling, memory encryption, platform QoS, counters, topology v2, multi-key
-    0x8000_000A,
-    0x8000_001B,
-    0x8000_001C,
-    0x8000_001F,
-    0x8000_0020,
-    0x8000_0022,
-    0x8000_0023,
-    0x8000_0025,
-    0x8000_0026,
-];
+/// Leaves of which nothing is left, of Intel and of both.
+const EMPTY: [u32; 15] =
+    [0x5, 0xA, 0xF, 0x10, 0x12, 0x14, 0x17, 0x19, 0x1A, 0x1B, 0x1C, 0x1D, 0x1E, 0x20, 0x23];
+/// The same of AMD, past 0x8000_0000: SVM, instruction sampling, profiling, memory encryption, resource
+/// control, counters, encryption keys, memory sharing, topology by levels.
+const EMPTY_AMD: [u32; 9] = [0xA, 0x1B, 0x1C, 0x1F, 0x20, 0x22, 0x23, 0x25, 0x26];
 
 /// Leaf, subleaf, and the bits to clear in EAX, EBX, ECX and EDX.
 const HIDDEN: [(u32, u32, [u32; 4]); 6] = [
@@ -80,7 +59,7 @@ const HIDDEN: [(u32, u32, [u32; 4]); 6] = [
     (0x8000_0001, 0, [0, 0, bits(&[2, 10, 12, 15, 23, 24, 27, 28, 29]), 0]),
 ];
 
-/// The processor's name, which KVM leaves to us: programs that read "model name" expect one.
+/// The processor's name: programs that read "model name" expect one.
 const BRAND: &[u8; 48] =
     b"Casemate virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -124,8 +103,12 @@ pub fn guest(supported: &CpuId, cpu: u8, cpus: u8) -> Result<CpuId, TooLong> {
 /// Entries that are made anew, and those whose leaf is empty: KVM answers zero for a leaf it was not given.
 fn replaced(entry: &kvm_cpuid_entry2) -> bool {
     matches!(entry.function, 0xB | 0x1F)
-        || EMPTY.contains(&entry.function)
+        || is_empty(entry.function)
         || entry.function == 0xD && matches!(entry.index, 17 | 18)
+}
+
+fn is_empty(leaf: u32) -> bool {
+    EMPTY.contains(&leaf) || EMPTY_AMD.contains(&(leaf ^ 0x8000_0000))
 }
 
 fn hide(entry: &mut kvm_cpuid_entry2) {
@@ -302,7 +285,8 @@ mod tests {
                     assert_eq!(found, value, "{function:#x}.{index}[{register}] bit {bit}");
                 }
             }
-            for function in EMPTY {
+            let amd = EMPTY_AMD.map(|leaf| 0x8000_0000 | leaf);
+            for function in EMPTY.into_iter().chain(amd) {
                 assert_eq!(leaf(&cpuid, function, 0), [0; 4], "{function:#x}");
             }
             assert_eq!(leaf(&cpuid, 0x4000_0000, 0), [u32::MAX; 4]);

@@ -8,10 +8,12 @@
 //! | 5 | /dev/kvm, closed once set up | signals to forward | image |
 //! | 6 | kernel, closed once loaded | console file, if asked for | |
 //! | 7 | initramfs, closed once loaded | | |
-//! | 8 | the go, closed once given | | |
+//! | 8 | the go | | |
 //! | 16 + 4*d* | control socket of device *d* | of its own devices | of its own device |
 //! | 17 + 4*d* | interrupt, closed once wired | interrupt | interrupt |
 //! | 18 + 4*d* + *q* | kick of queue *q*, closed once wired | kicks | kick |
+//!
+//! A sealed worker has the listener of its filter besides, and the vcpu worker what KVM gave it.
 #![expect(unsafe_code, reason = "inherited descriptors have numbers and no owner until here")]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};

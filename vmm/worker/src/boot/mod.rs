@@ -16,8 +16,12 @@
 //! A PVH kernel gets no RNG seed: the protocol has no field for one.
 
 mod bzimage;
+#[cfg(test)]
+mod damaged;
 mod elf;
 mod error;
+#[cfg(test)]
+mod images;
 mod initrd;
 mod memory;
 mod pvh;

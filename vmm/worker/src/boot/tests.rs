@@ -1,118 +1,19 @@
-//! What the loader promises, on synthetic images, on every truncation of them, on random mutations,
-//! and on a real bzImage where the machine has one.
+//! What the loader promises, a row a promise, on synthetic images.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-
+use super::images::*;
 use super::*;
 
-const MIB: usize = 1 << 20;
-const SEED: [u8; 64] = [0x5A; 64];
-const RSDP: GuestAddress = GuestAddress(layout::ACPI);
+pub const MIB: usize = 1 << 20;
+pub const SEED: [u8; 64] = [0x5A; 64];
+pub const RSDP: GuestAddress = GuestAddress(layout::ACPI);
 
 /// RAM of one region at 0, or of two around the hole.
-fn ram(low: usize, high: usize) -> GuestMemoryMmap<()> {
+pub fn ram(low: usize, high: usize) -> GuestMemoryMmap<()> {
     let ranges = [(GuestAddress(0), low), (GuestAddress(layout::HOLE_END), high)];
     GuestMemoryMmap::from_ranges(&ranges[..if high > 0 { 2 } else { 1 }]).unwrap()
 }
 
-/// A file that exists only as a descriptor.
-fn file(bytes: &[u8]) -> File {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("casemate-boot-{}-{n}", std::process::id()));
-    let mut file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-    fs::remove_file(path).unwrap();
-    file.write_all(bytes).unwrap();
-    file
-}
-
-fn put(image: &mut [u8], at: usize, value: &[u8]) {
-    image[at..at + value.len()].copy_from_slice(value);
-}
-
-/// A program header: type, file offset, address, bytes in the file, bytes in memory.
-fn segment(kind: u32, offset: u64, address: u64, filesz: u64, memsz: u64) -> Vec<u8> {
-    let mut bytes = [kind.to_le_bytes(), 7_u32.to_le_bytes()].concat();
-    for word in [offset, address, address, filesz, memsz, 4] {
-        bytes.extend(word.to_le_bytes());
-    }
-    bytes
-}
-
-fn elf_of(entry: u64, segments: &[Vec<u8>], content: &[u8]) -> Vec<u8> {
-    let mut image = vec![0; 0x1000];
-    put(&mut image, 0, b"\x7fELF\x02\x01\x01");
-    put(&mut image, 16, &[2, 0, 62, 0, 1]);
-    put(&mut image, 24, &entry.to_le_bytes());
-    put(&mut image, 32, &64_u64.to_le_bytes());
-    put(&mut image, 54, &56_u16.to_le_bytes());
-    put(&mut image, 56, &u16::try_from(segments.len()).unwrap().to_le_bytes());
-    put(&mut image, 64, &segments.concat());
-    image.extend(content);
-    image
-}
-
-/// An ELF kernel with two segments; the second has a page of memory more than of bytes.
-fn elf() -> Vec<u8> {
-    let segments = [
-        segment(1, 0x1000, 0x10_0000, 0x200, 0x200),
-        segment(1, 0x1200, 0x20_0000, 0x100, 0x1100),
-        segment(1, 0x1234, 0, 0, 0),
-    ];
-    elf_of(0x10_0010, &segments, &[0xAB; 0x300])
-}
-
-fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
-    let len = |part: &[u8]| u32::try_from(part.len()).unwrap().to_le_bytes();
-    let mut note = [len(name), len(desc), kind.to_le_bytes()].concat();
-    for part in [name, desc] {
-        note.extend(part);
-        note.resize(note.len().next_multiple_of(4), 0);
-    }
-    note
-}
-
-/// The same with a note segment.
-fn elf_with_notes(notes: &[u8]) -> Vec<u8> {
-    let segments =
-        [segment(1, 0x1000, 0x10_0000, 0x200, 0x200), segment(4, 0x1200, 0, notes.len() as u64, 0)];
-    elf_of(0x10_0010, &segments, &[&[0xAB; 0x200], notes].concat())
-}
-
-fn elf_pvh() -> Vec<u8> {
-    let other = note(b"Linux\0", 257, b"salt!");
-    elf_with_notes(&[other, note(b"Xen\0", 18, &0x10_0020_u32.to_le_bytes())].concat())
-}
-
-/// A relocatable bzImage for 2 MiB, that unpacks itself into 1 MiB, with one setup sector.
-fn bzimage() -> Vec<u8> {
-    let mut image = vec![0; 1024];
-    image.extend([0xCD; 0x1000]);
-    put(&mut image, 0x1F1, &[1]);
-    put(&mut image, 0x1F4, &0x100_u32.to_le_bytes());
-    put(&mut image, 0x1FE, &[0x55, 0xAA, 0xEB, 0x6A]);
-    put(&mut image, 0x202, b"HdrS\x0F\x02");
-    put(&mut image, 0x211, &[1]);
-    put(&mut image, 0x214, &0x10_0000_u32.to_le_bytes());
-    put(&mut image, 0x22C, &0x7FFF_FFFF_u32.to_le_bytes());
-    put(&mut image, 0x230, &0x20_0000_u32.to_le_bytes());
-    put(&mut image, 0x234, &[1, 21, 1, 0]);
-    put(&mut image, 0x238, &2047_u32.to_le_bytes());
-    put(&mut image, 0x258, &0x20_0000_u64.to_le_bytes());
-    put(&mut image, 0x260, &0x10_0000_u32.to_le_bytes());
-    image
-}
-
-fn changed(mut image: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
-    put(&mut image, at, value);
-    image
-}
-
-fn load_bytes(mem: &GuestMemoryMmap<()>, kernel: &[u8]) -> Result<Entry, Error> {
+pub fn load_bytes(mem: &GuestMemoryMmap<()>, kernel: &[u8]) -> Result<Entry, Error> {
     load(mem, &mut file(kernel), None, b"console=hvc0", RSDP, &SEED)
 }
 
@@ -393,105 +294,6 @@ fn command_lines_are_checked() {
         assert_eq!(result.is_ok(), text.is_none());
         if let (Err(error), Some(text)) = (result, text) {
             assert!(error.to_string().contains(text), "{error}");
-        }
-    }
-}
-
-#[test]
-fn every_truncation_is_an_error() {
-    let mem = ram(8 * MIB, 0);
-    for (name, image) in [("elf", elf()), ("elf with PVH", elf_pvh()), ("bzImage", bzimage())] {
-        let kernel = &mut file(&image);
-        for len in (0..image.len() as u64).rev() {
-            kernel.set_len(len).unwrap();
-            let result = load(&mem, kernel, None, b"", RSDP, &SEED);
-            assert!(result.is_err(), "{name} cut to {len} bytes");
-        }
-    }
-}
-
-/// Xorshift: the same images on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % limit
-    }
-}
-
-#[test]
-fn random_mutations_do_no_harm() {
-    let mem = ram(8 * MIB, 0);
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    let deadline = Instant::now() + Duration::from_secs(2);
-    let images = [elf(), elf_pvh(), bzimage()];
-    let mut accepted = 0;
-    while Instant::now() < deadline {
-        let mut image = images[random.below(images.len())].clone();
-        for _ in 0..=random.below(8) {
-            // Mostly the headers: the rest is code.
-            let area = if random.below(8) == 0 { image.len() } else { 0x290 };
-            let at = random.below(area - 8);
-            let value = match random.below(4) {
-                0 => 0_u64.to_le_bytes(),
-                1 => u64::MAX.to_le_bytes(),
-                2 => (1_u64 << random.below(64)).to_le_bytes(),
-                _ => (random.0).to_le_bytes(),
-            };
-            put(&mut image, at, &value[..1 << random.below(4)]);
-        }
-        image.truncate(image.len() - random.below(2) * random.below(image.len()));
-        if let Ok(entry) = load_bytes(&mem, &image) {
-            assert!(entry.rip.0 >= layout::HIGH_RAM && entry.rip.0 < 8 << 20);
-            accepted += 1;
-        }
-    }
-    assert!(accepted > 0, "the mutations are too wild to test anything");
-}
-
-/// Kernels of this machine: of the host, and those that `scripts/debian-kernel` fetched.
-fn real_bzimages() -> Vec<PathBuf> {
-    let folder = |variable| std::env::var_os(variable).map(PathBuf::from);
-    let cache = folder("CASEMATE_CACHE")
-        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("casemate")))
-        .or_else(|| Some(folder("HOME")?.join(".cache/casemate")));
-    let kernels = cache.map(|cache| cache.join("kernels")).unwrap_or_default();
-    let folders =
-        fs::read_dir(kernels).into_iter().flatten().flatten().map(|e| e.path().join("boot"));
-    [PathBuf::from("/boot")]
-        .into_iter()
-        .chain(folders)
-        .flat_map(fs::read_dir)
-        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
-        .filter(|path| {
-            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-"))
-        })
-        .collect()
-}
-
-#[test]
-fn real_bzimages_load_and_their_truncations_do_not() {
-    let images = real_bzimages();
-    if images.is_empty() {
-        println!(
-            "not run: real_bzimages_load_and_their_truncations_do_not: no vmlinuz on this machine"
-        );
-    }
-    for path in images {
-        let image = fs::read(&path).unwrap();
-        let mem = ram(512 * MIB, 0);
-        let entry = load_bytes(&mem, &image).unwrap();
-        assert_eq!(entry.protocol, Protocol::Linux64, "{}", path.display());
-        let error = load_bytes(&ram(32 * MIB, 0), &image).unwrap_err().to_string();
-        assert!(error.contains("MiB of RAM, the guest has 32 MiB"), "{error}");
-        let code = (usize::from(image[0x1F1]) + 1) * 512;
-        let kernel = &mut file(&image);
-        for len in [code + image.len() / 2, code + 1, code, code - 1, 0x264, 0x210, 0x203, 1, 0] {
-            kernel.set_len(len as u64).unwrap();
-            assert!(load(&mem, kernel, None, b"", RSDP, &SEED).is_err(), "cut to {len} bytes");
         }
     }
 }
