@@ -85,7 +85,7 @@ fn reach(addr: u64) -> Vec<Op> {
     if addr < ABOVE {
         return Vec::new();
     }
-    let (gib, mib) = (addr / GIB, addr % GIB >> 21);
+    let (gib, mib) = (addr / GIB, (addr % GIB) >> 21);
     let directory = DIRECTORIES + 4096 * gib;
     vec![
         write(directory + 8 * mib, addr >> 21 << 21 | PAGE),
