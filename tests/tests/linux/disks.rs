@@ -66,7 +66,7 @@ fn root(kind: &str) {
     std::fs::copy(busybox, bin.join("sh")).unwrap();
     match kind {
         "ext4" => tool("mke2fs", &["-q", "-t", "ext4", "-d", "tree", "root.img", "32M"], &dir),
-        _ => tool("mkfs.erofs", &["--quiet", "root.img", "tree"], &dir),
+        _ => tool("mkfs.erofs", &["root.img", "tree"], &dir),
     }
     let kernel = KERNEL.path();
     let run = tests::run::Run::new(&dir, &["run", "--rootfs", "root.img", "--kernel"]);
