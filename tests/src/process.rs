@@ -139,14 +139,14 @@ pub fn groups_of(pid: Pid) -> Vec<PathBuf> {
     fn search(dir: &Path, name: &str, found: &mut Vec<PathBuf>) {
         let Ok(entries) = std::fs::read_dir(dir) else { return };
         for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())) {
-            if entry.file_name() == name {
+            if entry.file_name().to_string_lossy().starts_with(name) {
                 found.push(entry.path());
             }
             search(&entry.path(), name, found);
         }
     }
     let mut found = Vec::new();
-    search(Path::new("/sys/fs/cgroup"), &format!("casemate-{pid}"), &mut found);
+    search(Path::new("/sys/fs/cgroup"), &format!("casemate-{pid}-"), &mut found);
     found
 }
 

@@ -2,7 +2,7 @@
 //!
 //! cgroup v2 where it has the controllers, else v1, one group for each controller. A process of its
 //! own, the janitor, removes the groups when the launcher is gone, however it went: nothing else
-//! could do that after `kill -9`.
+//! could do that after `kill -9`. It is there before the first group is, and knows all that may be.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::setsid;
+use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::host;
+use crate::host::{self, CgroupMount};
 use crate::spawn::{Child, clone, reap};
 
 /// Memory of the sandbox besides the guest's: four programs, page tables, the image's page cache.
@@ -34,6 +35,7 @@ pub struct Limits {
 /// A sandbox's control group.
 #[derive(Debug)]
 pub struct Cgroup {
+    name: String,
     groups: Vec<PathBuf>,
     janitor: Child,
     /// Its end is what the janitor waits for.
@@ -46,16 +48,18 @@ type Setting = (&'static str, String);
 impl Cgroup {
     /// Makes the group, or says why it cannot be had.
     pub fn create(limits: &Limits) -> Result<Self> {
-        let mut groups = Vec::new();
-        let made = make(limits, &mut groups);
-        if let Err(error) = made {
-            remove(&groups);
-            return Err(error);
-        }
+        let mounts = host::cgroup_mounts()?;
+        let name = unique_name()?;
+        let candidates = candidates(&mounts, &name);
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        match clone(libc::CLONE_PIDFD)? {
-            Some(janitor) => Ok(Self { groups, janitor, alive }),
-            None => clean_up_after(&gone, &groups),
+        let Some(janitor) = clone(libc::CLONE_PIDFD)? else { clean_up_after(&gone, &candidates) };
+        let mut cgroup = Self { name, groups: Vec::new(), janitor, alive };
+        match make(&mounts, limits, &cgroup.name, &mut cgroup.groups) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                cgroup.remove();
+                Err(error)
+            }
         }
     }
 
@@ -68,7 +72,7 @@ impl Cgroup {
 
     /// The last part of the group's name, by which /proc/PID/cgroup can be recognized.
     pub fn name(&self) -> String {
-        name()
+        self.name.clone()
     }
 
     /// Removes the group. Every process in it has ended.
@@ -78,26 +82,49 @@ impl Cgroup {
     }
 }
 
-fn name() -> String {
-    format!("casemate-{}", std::process::id())
+/// The process id, for people, and a random number: a container may share the hierarchy, not the ids.
+fn unique_name() -> Result<String> {
+    let mut random = [0; 4];
+    getrandom(&mut random, GetRandomFlags::empty()).context("cannot get random bytes")?;
+    Ok(format!("casemate-{}-{:08x}", std::process::id(), u32::from_ne_bytes(random)))
 }
 
-fn make(limits: &Limits, groups: &mut Vec<PathBuf>) -> Result<()> {
-    let mounts = host::cgroup_mounts()?;
-    let v2 = mounts.iter().find(|mount| mount.controllers.is_empty());
-    let v2 = v2.map(|mount| make_v2(&mount.root, &mount.own, limits, groups));
+fn is_v2(mount: &CgroupMount) -> bool {
+    mount.controllers.is_empty()
+}
+
+/// Our own group and those above it, from below to the root of the mount.
+fn upwards(mount: &CgroupMount) -> impl Iterator<Item = &Path> {
+    mount.own.ancestors().take_while(|path| path.starts_with(&mount.root))
+}
+
+/// Every group that [`make`] may make.
+fn candidates(mounts: &[CgroupMount], name: &str) -> Vec<PathBuf> {
+    let (v2, v1): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| is_v2(mount));
+    let parents = v2.into_iter().flat_map(upwards).chain(v1.iter().map(|mount| &*mount.own));
+    parents.map(|parent| parent.join(name)).collect()
+}
+
+fn make(
+    mounts: &[CgroupMount],
+    limits: &Limits,
+    name: &str,
+    groups: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let v2 = mounts.iter().find(|mount| is_v2(mount));
+    let v2 = v2.map(|mount| make_v2(mount, limits, name, groups));
     if let Some(Ok(())) = v2 {
         return Ok(());
     }
     for (controller, settings) in settings_v1(limits) {
-        let has = |mount: &&host::CgroupMount| mount.controllers.iter().any(|c| c == controller);
+        let has = |mount: &&CgroupMount| mount.controllers.iter().any(|c| c == controller);
         let Some(mount) = mounts.iter().find(has) else {
             if let Some(Err(error)) = v2 {
                 return Err(error);
             }
             bail!("the host has no {controller} controller");
         };
-        let group = mount.own.join(name());
+        let group = mount.own.join(name);
         if !groups.contains(&group) {
             host::make_cgroup(&group)?;
             groups.push(group.clone());
@@ -108,12 +135,17 @@ fn make(limits: &Limits, groups: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Makes the group below the nearest ancestor of our own where its limits can be set.
-fn make_v2(root: &Path, own: &Path, limits: &Limits, groups: &mut Vec<PathBuf>) -> Result<()> {
+fn make_v2(
+    mount: &CgroupMount,
+    limits: &Limits,
+    name: &str,
+    groups: &mut Vec<PathBuf>,
+) -> Result<()> {
     let mut result = Err(anyhow::anyhow!("no cgroup v2 with the memory, pids and cpu controllers"));
-    for parent in own.ancestors().take_while(|path| path.starts_with(root)) {
+    for parent in upwards(mount) {
         // Where they are on already, or may not be turned on, this changes nothing.
         let _ = host::write_cgroup(&parent.join("cgroup.subtree_control"), "+memory +pids +cpu");
-        let group = parent.join(name());
+        let group = parent.join(name);
         if let Err(error) = host::make_cgroup(&group) {
             result = Err(error);
             continue;
@@ -192,4 +224,22 @@ fn clean_up_after(gone: &OwnedFd, groups: &[PathBuf]) -> ! {
 /// Removes what can be removed; true when nothing is left.
 fn remove(groups: &[PathBuf]) -> bool {
     groups.iter().filter(|group| !host::remove_cgroup(group)).count() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_are_our_own_groups_and_those_of_v2_above() {
+        let mount = |root: &str, own: &str, controllers: &[&str]| CgroupMount {
+            root: root.into(),
+            own: own.into(),
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let mounts = [mount("/c/2", "/c/2/a/b", &[]), mount("/c/mem", "/c/mem/x", &["memory"])];
+        let expected = ["/c/2/a/b/n", "/c/2/a/n", "/c/2/n", "/c/mem/x/n"].map(PathBuf::from);
+        assert_eq!(candidates(&mounts, "n"), expected);
+        assert_eq!(candidates(&[], "n"), Vec::<PathBuf>::new());
+    }
 }

@@ -42,7 +42,7 @@ pub struct Worker {
 pub struct Sandbox {
     /// Every worker.
     pub workers: Vec<Worker>,
-    /// Writing to it lets the guest run.
+    /// A byte written to it lets the guest run; closed without one, the vcpu worker ends.
     pub go: OwnedFd,
     /// Signal numbers written to it go to the command.
     pub signals: OwnedFd,
@@ -81,7 +81,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
     let kvm = host::kvm()?;
     let devices = devices(&guest)?;
-    let go = eventfd(0, EventfdFlags::CLOEXEC).context("cannot make an event")?;
+    let (go_out, go_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
     let (signals_out, signals_in) =
         pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
     let parts = Parts {
@@ -90,7 +90,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         devices,
         kvm,
         null: host::null()?,
-        go,
+        go: go_out,
         signals: signals_out,
         guest,
     };
@@ -124,7 +124,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     };
     Ok(Sandbox {
         workers,
-        go: parts.go,
+        go: go_in,
         signals: signals_in,
         agent: parts.guest.agent,
         boots: parts.guest.name,

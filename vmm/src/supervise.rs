@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -25,7 +25,8 @@ use crate::sandbox::{self, Sandbox};
 use crate::signals::Signals;
 use crate::spawn::{Ended, reap, take_descriptor};
 
-/// How long the console worker may take for the kernel's last words when the guest was killed.
+/// How long the console worker may take for the kernel's last words when the guest was killed, and a
+/// process that is on its way out to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// So many signals end the run instead of being forwarded.
 const INSISTENT: u32 = 3;
@@ -132,6 +133,15 @@ struct Worker {
     listener: Option<OwnedFd>,
     ended: Option<Ended>,
     peak: u64,
+}
+
+impl Worker {
+    /// True when the process has ended, or does so now: one on its way out has no descriptors and no
+    /// namespaces any more, but is not waited for yet.
+    fn is_ending(&self) -> bool {
+        let grace = Timespec::try_from(LAST_WORDS).ok();
+        self.ended.is_some() || polls_readable(self.worker.child.pidfd.as_fd(), grace.as_ref())
+    }
 }
 
 struct Run {
@@ -248,7 +258,7 @@ impl Run {
         self.rules.floor.check(&self.findings)?;
         confine::launcher(self.rules.learn)?;
         // The vcpu worker waits for this; if it is gone, its end says so.
-        let _ = rustix::io::write(&self.sandbox.go, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.sandbox.go, &[1]);
         Ok(())
     }
 
@@ -312,9 +322,14 @@ impl Run {
         let facts = &mut self.facts;
         match (name.as_str(), record) {
             (_, Record::Sealed(landlock, listener)) if !self.workers[index].sealed => {
-                self.workers[index].sealed = true;
-                if let Err(error) = self.look_into(index, landlock, listener) {
-                    self.facts.refusal = Some(Outcome::Refused(in_words(&error)));
+                match self.look_into(index, landlock, listener) {
+                    Ok(()) => self.workers[index].sealed = true,
+                    // Never sealed, so the guest will not run, and why it ended is what counts.
+                    Err(_) if self.workers[index].is_ending() => {}
+                    Err(error) => {
+                        let refusal = Outcome::Refused(in_words(&error));
+                        self.facts.refusal.get_or_insert(refusal);
+                    }
                 }
             }
             ("vcpu", Record::Boot(reason)) => {
@@ -521,8 +536,11 @@ fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-fn readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+fn readable(fd: BorrowedFd<'_>) -> bool {
+    polls_readable(fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+}
+
+fn polls_readable(fd: BorrowedFd<'_>, within: Option<&Timespec>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
+    matches!(poll(&mut fds, within), Ok(ready) if ready > 0)
 }

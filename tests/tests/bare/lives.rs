@@ -152,10 +152,7 @@ impl On {
 
 /// The table in the worker's `fds`, for a console and two disks, while the guest runs.
 const TABLE: [(&str, &[(i32, On)]); 4] = [
-    (
-        "vcpu",
-        &[(3, On::Pipe), (8, On::Event), (16, On::Socket), (20, On::Socket), (24, On::Socket)],
-    ),
+    ("vcpu", &[(3, On::Pipe), (8, On::Pipe), (16, On::Socket), (20, On::Socket), (24, On::Socket)]),
     (
         "console",
         &[
@@ -235,9 +232,7 @@ fn launcher_descriptors() {
         parts.iter().any(|part| target.contains(part)) && !target.ends_with("/report.json")
     };
     let held: Vec<_> = open.iter().filter(|(_, target)| forbidden(target)).collect();
-    // The go was given; a control group's janitor is told by a pipe.
-    let but_the_go: Vec<_> = held.iter().filter(|(_, t)| *t != "anon_inode:[eventfd]").collect();
-    assert!(but_the_go.is_empty() && held.len() <= 1, "the launcher holds {held:?}");
+    assert!(held.is_empty(), "the launcher holds {held:?}");
     running.signal(Signal::TERM);
     running.end().exits(143);
 }

@@ -8,7 +8,7 @@
 //! | 5 | /dev/kvm, closed once set up | signals to forward | image |
 //! | 6 | kernel, closed once loaded | console file, if asked for | |
 //! | 7 | initramfs, closed once loaded | | |
-//! | 8 | the go | | |
+//! | 8 | the go: a pipe from the launcher | | |
 //! | 16 + 4*d* | control socket of device *d* | of its own devices | of its own device |
 //! | 17 + 4*d* | interrupt, closed once wired | interrupt | interrupt |
 //! | 18 + 4*d* + *q* | kick of queue *q*, closed once wired | kicks | kick |
@@ -28,7 +28,7 @@ pub const KVM: RawFd = 5;
 pub const KERNEL: RawFd = 6;
 /// vcpu worker: the initramfs.
 pub const INITRD: RawFd = 7;
-/// vcpu worker: readable once every worker is sealed.
+/// vcpu worker: a byte once every worker is sealed, or the end of the launcher.
 pub const GO: RawFd = 8;
 /// blk worker: the image.
 pub const IMAGE: RawFd = 5;

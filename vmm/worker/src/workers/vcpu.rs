@@ -128,7 +128,11 @@ fn run(
     parked.wait();
     let sealed = jailed.seal(plan, &numbers)?;
     tell_sealed(&sealed);
-    rustix::io::read(&go, &mut [0; 8]).map_err(|errno| Error::System("wait for the go", errno))?;
+    let byte = rustix::io::retry_on_intr(|| rustix::io::read(&go, &mut [0]));
+    if byte.map_err(|errno| Error::System("wait for the go", errno))? == 0 {
+        // The launcher is gone. It may have been before its death could be asked to be ours.
+        leave(0);
+    }
     tell(&Record::Entered);
     run_vcpu(&mut first, &bus, SEALED.get_or_init(|| sealed))
 }

@@ -1,0 +1,7 @@
+//! The doctor on hosts that are directories.
+
+mod hosts;
+mod output;
+mod rows;
+mod tree;
+mod user;
