@@ -36,11 +36,11 @@ apt_quietly() {
 	return 1
 }
 
-# need PROGRAM:PACKAGE… installs the packages of the programs that are missing.
+# need PROGRAM:PACKAGE… installs the packages of the programs that are missing; a path stands for a file.
 need() {
 	local pair missing=()
 	for pair; do
-		command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+		[[ -e ${pair%%:*} && $pair == /* ]] || command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 	done
 	((${#missing[@]})) || return 0
 	local install=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use worker::jail::layers::Layer;
 use worker::layout;
 
+use crate::doctor::DoctorArgs;
 use crate::layers::{self, Requirement};
 
 const EXIT_STATUS: &str = "\
@@ -47,6 +48,11 @@ pub enum Command {
     /// code by writing it, one byte, to I/O port 0x603.
     #[command(after_help = EXIT_STATUS)]
     Boot(BootArgs),
+    /// Tell whether this host is fit to hold hostile guests
+    ///
+    /// Looks at KVM, the CPU's weaknesses and their mitigations, memory, what the jail needs, and the
+    /// kernel's settings; says what was read, why it matters and how to mend it. It only reads.
+    Doctor(DoctorArgs),
 }
 
 /// What `run` takes.

@@ -1,6 +1,6 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
-//! The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
+//! [`doctor`] looks at the host. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
 //! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], and
 //! [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
@@ -9,6 +9,7 @@ mod breach;
 mod cgroup;
 mod cli;
 mod confine;
+mod doctor;
 mod guest;
 mod host;
 mod identity;
@@ -35,12 +36,9 @@ use supervise::{End, Rules, Watch};
 const USAGE: u8 = 2;
 
 /// Runs a guest from its files to its end.
-fn run(command: &Command, options: &CommonArgs) -> Result<End> {
+fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
     let watch = Watch::new(options.timeout.map(Into::into))?;
-    let guest = match command {
-        Command::Run(args) => Guest::with_agent(args)?,
-        Command::Boot(args) => Guest::bare(args)?,
-    };
+    let guest = guest()?;
     let rules = Rules {
         floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
         learn: options.insecure_learn_syscalls,
@@ -50,14 +48,19 @@ fn run(command: &Command, options: &CommonArgs) -> Result<End> {
     Ok(watch.until_end(sandbox, rules))
 }
 
-/// Runs what the command line asks for; returns the exit status.
+/// Does what the command line asks for; returns the exit status.
 fn obey(cli: &Cli) -> Result<u8> {
-    let options = match &cli.command {
-        Command::Run(args) => &args.common,
-        Command::Boot(args) => &args.common,
-    };
+    match &cli.command {
+        Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
+        Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}
+
+/// Runs a guest and says how it ended; returns the exit status.
+fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end = run(&cli.command, options).unwrap_or_else(|error| End::refused(&error));
+    let end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }

@@ -1,76 +1,72 @@
-//! What is written is in the image, and a read-only image is left alone.
-
-use std::process::Command;
+//! Disks: what is written is in the image, and a read-only image is left alone.
 
 use tests::scratch::{Scratch, assert_same, noise};
 use tests::suite::{Need, Test};
 
-use crate::{KERNEL, NEEDS, run};
+use crate::{NEEDS, run, script, tool};
+
+/// `mount DEVICE DIRECTORY FLAGS`, which the userland has no program for.
+const MOUNT: &str = "mount() { python3 -c '
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+device, directory, flags = sys.argv[1].encode(), sys.argv[2].encode(), int(sys.argv[3])
+if libc.mount(device, directory, b\"ext4\", flags, None):
+    sys.exit(os.strerror(ctypes.get_errno()))' \"$@\"; }
+";
+
+const WRITE: &str = "
+set -e
+mount /dev/vdb /mnt 0
+echo kept >/mnt/file
+sync
+seq 1000 >/mnt/more
+printf casemate | dd of=/dev/vdc bs=8 seek=64 conv=notrunc,fsync 2>/dev/null
+cat /sys/block/vdb/ro /sys/block/vdc/ro /sys/block/vdd/ro
+printf x | dd of=/dev/vdd conv=notrunc,fsync 2>/dev/null || echo refused
+mount /dev/vdd /media 0 2>/dev/null || echo refused
+# Now the guest's kernel does not stand in the way, and the device has to refuse by itself.
+blockdev --setrw /dev/vdd
+printf x | dd of=/dev/vdd conv=notrunc,fsync 2>/dev/null || echo refused
+";
+
+const READ: &str = "
+set -e
+mount /dev/vdb /mnt 1
+cat /mnt/file
+dd if=/dev/vdc bs=8 skip=64 count=1 2>/dev/null
+";
 
 pub fn tests() -> Vec<Test> {
-    let tool = |name| [NEEDS, &[Need::Tool(name)]].concat();
-    vec![
-        Test::new("disks::raw_writes_and_a_read_only_disk", NEEDS, raw),
-        Test::new("disks::an_ext4_disk_keeps_files_for_the_next_run", &tool("mke2fs"), ext4),
-        Test::new("disks::ext4_as_root", &tool("mke2fs"), || root("ext4")),
-        Test::new("disks::erofs_as_root", &tool("mkfs.erofs"), || root("erofs")),
-    ]
+    let needs = [NEEDS, &[Need::Tool("mke2fs"), Need::Tool("e2fsck"), Need::Tool("debugfs")]];
+    vec![Test::new("disks::written_read_again_and_refused", &needs.concat(), disks)]
 }
 
-fn raw() {
+fn disks() {
     let dir = Scratch::new();
-    let (writable, constant) = (noise(2, 1 << 20), noise(3, 1 << 20));
-    dir.write("writable", &writable);
-    dir.write("constant", &constant);
-    let script = "printf casemate | dd of=/dev/vdb bs=8 seek=64 conv=notrunc,fsync 2>/dev/null
-        cat /sys/block/vdb/ro /sys/block/vdc/ro
-        printf x | dd of=/dev/vdc conv=notrunc,fsync 2>/dev/null || echo refused
-        cmp /dev/vdc /dev/vdc && sha256sum </dev/vdc | head -c 8";
-    let disks = ["--disk", "writable", "--disk", "constant,ro", "--", "sh", "-c", script];
-    let end = run(&dir).args(&disks).end();
-    end.exits(0);
-    let text = String::from_utf8_lossy(&end.stdout).into_owned();
-    end.check(text.starts_with("0\n1\nrefused\n"), "the disks are not as they were given");
-    let mut expected = writable;
-    expected[512..520].copy_from_slice(b"casemate");
-    assert_same(&dir.read("writable"), &expected, "the writable image");
-    assert_same(&dir.read("constant"), &constant, "the read-only image");
-}
-
-fn tool(program: &str, args: &[&str], dir: &Scratch) {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output =
-        Command::new(program).args(args).current_dir(dir.dir()).env("PATH", path).output().unwrap();
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn ext4() {
-    let dir = Scratch::new();
-    tool("mke2fs", &["-q", "-t", "ext4", "disk", "16M"], &dir);
-    let write = "mount /dev/vdb /mnt && echo kept >/mnt/file && sync";
-    run(&dir).args(&["--disk", "disk", "--", "sh", "-c", write]).end().exits(0).prints("");
-    let read = "mount -o ro /dev/vdb /mnt && cat /mnt/file";
-    run(&dir).args(&["--disk", "disk,ro", "--", "sh", "-c", read]).end().exits(0).prints("kept\n");
-}
-
-/// A root file system of one static program.
-fn root(kind: &str) {
-    let dir = Scratch::new();
-    let bin = dir.path("tree/bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    for name in ["dev", "proc", "sys", "run", "tmp"] {
-        std::fs::create_dir(dir.path("tree").join(name)).unwrap();
+    let mut raw = noise(2, 1 << 20);
+    dir.write("raw.img", &raw);
+    for image in ["ext4.img", "constant.img"] {
+        tool(&dir, "mke2fs", &["-q", "-t", "ext4", image, "16M"]);
     }
-    let busybox = tests::fixtures::Fixture::Busybox.find();
-    let busybox = busybox.unwrap_or_else(|_| "/bin/busybox".into());
-    std::fs::copy(busybox, bin.join("sh")).unwrap();
-    match kind {
-        "ext4" => tool("mke2fs", &["-q", "-t", "ext4", "-d", "tree", "root.img", "32M"], &dir),
-        _ => tool("mkfs.erofs", &["root.img", "tree"], &dir),
-    }
-    let kernel = KERNEL.path();
-    let run = tests::run::Run::new(&dir, &["run", "--rootfs", "root.img", "--kernel"]);
-    let end =
-        run.args(&[kernel]).args(&["--", "/bin/sh", "-c", "echo root"]).limit(crate::LIMIT).end();
-    end.exits(0).prints("root\n").is_silent();
+    let constant = dir.read("constant.img");
+
+    let disks = ["--disk", "ext4.img", "--disk", "raw.img", "--disk", "constant.img,ro"];
+    let end = run(&dir, &disks, &script(&format!("{MOUNT}{WRITE}"))).end();
+    end.exits(0).prints("0\n0\n1\nrefused\nrefused\nrefused\n").is_silent();
+
+    raw[512..520].copy_from_slice(b"casemate");
+    assert_same(&dir.read("raw.img"), &raw, "the raw image");
+    assert_same(&dir.read("constant.img"), &constant, "the read-only image");
+    // The command left the file system mounted; the agent unmounted it.
+    tool(&dir, "e2fsck", &["-f", "-n", "ext4.img"]);
+    assert_same(&tool(&dir, "debugfs", &["-R", "cat file", "ext4.img"]), b"kept\n", "the file");
+    let more: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+    let found = tool(&dir, "debugfs", &["-R", "cat more", "ext4.img"]);
+    assert_same(&found, more.as_bytes(), "the file that was not synced");
+
+    let before = dir.read("ext4.img");
+    let disks = ["--disk", "ext4.img,ro", "--disk", "raw.img,ro"];
+    let end = run(&dir, &disks, &script(&format!("{MOUNT}{READ}"))).end();
+    end.exits(0).prints("kept\ncasemate").is_silent();
+    assert_same(&dir.read("ext4.img"), &before, "the ext4 image, mounted read-only");
 }

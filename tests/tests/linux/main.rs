@@ -3,17 +3,28 @@
 //! | module | promises |
 //! |---|---|
 //! | [`kernels`] | which kernels boot, with how many vCPUs and how much memory |
-//! | [`commands`] | exit status, streams, environment, signals |
+//! | [`commands`] | exit status, environment, user, what a command finds around it |
+//! | [`streams`] | stdin, stdout and stderr |
+//! | [`signals`] | what signals to casemate do to the command |
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
-//! | [`ends`] | panic, power-off, reset, time limit, a kernel without its drivers |
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! | [`roots`] | root file systems of every kind |
+//! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
+//! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
+//!
+//! Guests are slow in emulation: what can share a boot does, and all but the tests of kernels use the
+//! kernel that boots fastest.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod commands;
 mod disks;
 mod ends;
 mod kernels;
+mod own_init;
+mod roots;
+mod signals;
+mod streams;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use tests::fixtures::Fixture;
@@ -21,26 +32,57 @@ use tests::run::{REPORT, Run};
 use tests::scratch::Scratch;
 use tests::suite::Need;
 
-/// The kernel of every test that is not about kernels.
-const KERNEL: Fixture = Fixture::Kernel("cloud");
+/// The kernel of every test that is not about kernels: nothing has to be unpacked for its start.
+const KERNEL: Fixture = Fixture::Elf("cloud");
 /// What most tests need.
 const NEEDS: &[Need] = &[Need::Linux, Need::Fixture(KERNEL), Need::Fixture(Fixture::Rootfs)];
 /// An emulated host that does several things at once is slow.
 const LIMIT: Duration = Duration::from_secs(400);
 
-/// `casemate run` of `kernel` and the Debian userland; the command has to be added.
-fn run_with(dir: &Scratch, kernel: Fixture) -> Run<'_> {
-    let (kernel, rootfs) = (kernel.path(), Fixture::Rootfs.path());
-    let run = Run::new(dir, &["run", "--report", REPORT]).limit(LIMIT);
-    run.args(&["--kernel".as_ref(), kernel.as_os_str(), "--rootfs".as_ref(), rootfs.as_os_str()])
+/// `casemate run` of a command with the usual kernel and the Debian userland.
+fn run<'a>(dir: &'a Scratch, options: &[&str], command: &[&str]) -> Run<'a> {
+    run_with(dir, KERNEL, &Fixture::Rootfs.path().to_string_lossy(), options, command)
 }
 
-/// `casemate run` of the usual kernel.
-fn run(dir: &Scratch) -> Run<'_> {
-    run_with(dir, KERNEL)
+/// `casemate run` of a command with this kernel and root image.
+fn run_with<'a>(
+    dir: &'a Scratch,
+    kernel: Fixture,
+    rootfs: &str,
+    options: &[&str],
+    command: &[&str],
+) -> Run<'a> {
+    let run = Run::new(dir, &["run", "--report", REPORT, "--rootfs", rootfs, "--kernel"]);
+    run.args(&[kernel.path()]).args(options).args(&["--"]).args(command).limit(LIMIT)
+}
+
+/// A shell script as a command.
+fn script(text: &str) -> [&str; 3] {
+    ["sh", "-c", text]
+}
+
+/// Runs a program of the host in a test's directory. Returns its stdout.
+fn tool(dir: &Scratch, program: &str, args: &[&str]) -> Vec<u8> {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new(program);
+    command.args(args).current_dir(dir.dir()).env("PATH", path);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = tests::process::spawn(&mut command).wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {stderr}");
+    output.stdout
 }
 
 fn main() -> ExitCode {
-    let suites = [kernels::tests(), commands::tests(), disks::tests(), ends::tests()];
+    let suites = [
+        kernels::tests(),
+        commands::tests(),
+        streams::tests(),
+        signals::tests(),
+        disks::tests(),
+        roots::tests(),
+        ends::tests(),
+        own_init::tests(),
+    ];
     tests::suite::run("linux", suites.into_iter().flatten().collect())
 }

@@ -44,12 +44,12 @@ pub fn tasks(pid: libc::pid_t, directory: &str) -> Result<Vec<(String, Option<St
 /// Every cgroup file system that this process is in.
 pub fn cgroup_mounts() -> Result<Vec<CgroupMount>> {
     let read = |path| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
-    Ok(parse_mounts(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
+    Ok(parse_cgroup_mounts(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
 }
 
 /// Joins mountinfo lines (`… root mountpoint … - type source options`) with the lines of
 /// /proc/self/cgroup (`id:controllers:path`).
-fn parse_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
+pub fn parse_cgroup_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
     let own: Vec<(Vec<&str>, &str)> = own
         .lines()
         .filter_map(|line| {
@@ -75,9 +75,11 @@ fn parse_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
                 false => !controllers.is_empty() && controllers.iter().all(|c| options.contains(c)),
             })?;
             let below = Path::new(path).strip_prefix(subtree).ok()?;
+            // Not joined where there is nothing to join: that would end with a slash.
+            let own = Path::new(root).components().chain(below.components()).collect();
             Some(CgroupMount {
                 root: root.into(),
-                own: Path::new(root).join(below),
+                own,
                 controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
             })
         })
@@ -115,11 +117,15 @@ mod tests {
         let mountinfo = "\
 24 1 0:22 / /proc rw - proc proc rw
 30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
-31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct
-32 24 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+31 24 0:27 / /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu,cpuacct
+32 24 0:28 /c /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 33 24 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+34 24 0:30 /elsewhere /mnt rw - cgroup2 none rw
+35 24 0:31 /a /mnt rw - cgroup cgroup rw,memoryx
+garbage
+ - 
 ";
-        let own = "4:memory:/a/b\n3:cpu,cpuacct:/\n0::/c\n";
+        let own = "4:memory:/a/b\n3:cpu,cpuacct:/\n1:name=systemd:/\n0::/c/d\n";
         let mount = |root: &str, own: &str, controllers: &[&str]| CgroupMount {
             root: root.into(),
             own: own.into(),
@@ -127,11 +133,12 @@ mod tests {
         };
         let expected = [
             mount("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/a/b", &["memory"]),
-            mount("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu/", &["cpu", "cpuacct"]),
-            mount("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/c", &[]),
+            mount("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu", &["cpu", "cpuacct"]),
+            mount("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/d", &[]),
+            mount("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/systemd", &["name=systemd"]),
         ];
-        assert_eq!(parse_mounts(mountinfo, own), expected);
-        assert_eq!(parse_mounts("", own), []);
-        assert_eq!(parse_mounts(mountinfo, ""), []);
+        assert_eq!(parse_cgroup_mounts(mountinfo, own), expected);
+        assert_eq!(parse_cgroup_mounts("", own), []);
+        assert_eq!(parse_cgroup_mounts(mountinfo, ""), []);
     }
 }
