@@ -54,8 +54,19 @@ impl fmt::Display for Call {
     }
 }
 
-/// The call that `listener`, which polls readable, tells of. `let_through`: makes it happen.
-pub fn receive(listener: &OwnedFd, let_through: bool) -> Option<Call> {
+/// What becomes of a forbidden call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It stays held back until its caller is killed.
+    Hold,
+    /// It happens.
+    LetThrough,
+    /// It fails with this errno.
+    Fail(i32),
+}
+
+/// The call that `listener`, which polls readable, tells of; it is answered with `reply`.
+pub fn receive(listener: &OwnedFd, reply: Reply) -> Option<Call> {
     // SAFETY: seccomp_notif is plain numbers, for which all zeroes is a value, the one asked for.
     let mut notice: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: RECV fills in a seccomp_notif.
@@ -64,9 +75,13 @@ pub fn receive(listener: &OwnedFd, let_through: bool) -> Option<Call> {
     if received != 0 {
         return None;
     }
-    if let_through {
-        let mut answer =
-            libc::seccomp_notif_resp { id: notice.id, val: 0, error: 0, flags: CONTINUE };
+    let answer = match reply {
+        Reply::Hold => None,
+        Reply::LetThrough => Some((0, CONTINUE)),
+        Reply::Fail(errno) => Some((-errno, 0)),
+    };
+    if let Some((error, flags)) = answer {
+        let mut answer = libc::seccomp_notif_resp { id: notice.id, val: 0, error, flags };
         // SAFETY: SEND reads a seccomp_notif_resp. If the caller is gone there is no one to answer.
         unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use worker::status::{RECORD, Record, VmEnd};
 
-use crate::breach;
+use crate::breach::{self, Reply};
 use crate::confine;
 use crate::layers::{self, Finding, Floor};
 use crate::outcome::{Outcome, in_words};
@@ -281,7 +281,8 @@ impl Run {
             return;
         };
         while readable(listener.as_fd()) {
-            let Some(call) = breach::receive(listener, self.rules.learn) else { return };
+            let reply = if self.rules.learn { Reply::LetThrough } else { Reply::Hold };
+            let Some(call) = breach::receive(listener, reply) else { return };
             let name = worker.worker.name.clone();
             if self.rules.learn {
                 self.learned.insert((name, call.rule()));
