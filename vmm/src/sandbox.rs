@@ -18,7 +18,7 @@ use worker::jail::layers::{Layer, Layers};
 use worker::plan::{Device, Plan, Role};
 use worker::{fds, layout};
 
-use crate::cgroup::{Cgroup, Limits};
+use crate::cgroup::{self, Cgroup};
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
@@ -31,6 +31,8 @@ use crate::spawn::{Child, Program, spawn};
 pub struct Worker {
     /// `vcpu`, `console`, `blk0`, …
     pub name: String,
+    /// What it was told to be.
+    pub plan: Plan,
     /// The process.
     pub child: Child,
     /// The reading end of its status pipe.
@@ -50,6 +52,8 @@ pub struct Sandbox {
     pub agent: bool,
     /// What is booted, for messages.
     pub boots: String,
+    /// Size of guest RAM in bytes.
+    pub memory: u64,
     /// The workers' control group, if it could be had.
     pub cgroup: Option<Cgroup>,
     /// What the launcher did for every worker.
@@ -96,10 +100,9 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     };
     let roles = parts.roles();
     let identity = Identity::of_sandbox();
-    let limits =
-        Limits { memory: parts.guest.memory, cpus: parts.guest.cpus, workers: roles.len() };
+    let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
     let cgroup = if layers.has(Layer::Cgroup) {
-        Cgroup::create(&limits).map_err(|error| in_words(&error))
+        Cgroup::create(limits).map_err(|error| in_words(&error))
     } else {
         Err("not asked for".to_owned())
     };
@@ -114,11 +117,11 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
             }
             cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(pid))
         };
-        workers.push(parts.start_worker(program.as_fd(), &plan, admit)?);
+        workers.push(parts.start_worker(program.as_fd(), plan, admit)?);
     }
     let given = Given {
         layers,
-        cgroup: cgroup.as_ref().map(Cgroup::name).map_err(Clone::clone),
+        cgroup: cgroup.as_ref().map(Cgroup::read_back).map_err(Clone::clone),
         core_sched,
         uid: identity.uid,
     };
@@ -128,6 +131,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         signals: signals_in,
         agent: parts.guest.agent,
         boots: parts.guest.name,
+        memory: parts.guest.memory,
         cgroup: cgroup.ok(),
         given,
     })
@@ -194,7 +198,11 @@ impl Parts {
                 initrd: self.guest.initrd.is_some(),
                 cmdline: self.guest.cmdline.clone(),
             },
-            Role::Console { agent: self.guest.agent, log: self.guest.console.is_some() },
+            Role::Console {
+                agent: self.guest.agent,
+                log: self.guest.console.is_some(),
+                output: self.guest.output,
+            },
         ];
         let disks =
             (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
@@ -205,16 +213,16 @@ impl Parts {
     fn start_worker(
         &self,
         file: BorrowedFd<'_>,
-        plan: &Plan,
+        plan: Plan,
         admit: impl FnOnce(libc::pid_t) -> Result<()>,
     ) -> Result<Worker> {
         let name = plan.name();
         let (status, status_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        let table = self.table(plan, status_in.as_fd());
+        let table = self.table(&plan, status_in.as_fd());
         let program = Program { file, args: plan.to_args(), table };
         let child = spawn(program, plan.layers, admit)
             .with_context(|| format!("cannot start the {name} worker"))?;
-        Ok(Worker { name, child, status })
+        Ok(Worker { name, plan, child, status })
     }
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.

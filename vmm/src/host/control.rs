@@ -27,6 +27,24 @@ pub fn read_proc(pid: libc::pid_t, file: &str) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
 }
 
+/// Reads a file of this process.
+pub fn read_own(file: &str) -> Result<String> {
+    let path = format!("/proc/self/{file}");
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+}
+
+/// What a link of process `pid` leads to.
+pub fn proc_link(pid: libc::pid_t, file: &str) -> Result<PathBuf> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_link(&path).with_context(|| format!("cannot read {path}"))
+}
+
+/// What a link of this process leads to.
+pub fn own_link(file: &str) -> Result<PathBuf> {
+    let path = format!("/proc/self/{file}");
+    std::fs::read_link(&path).with_context(|| format!("cannot read {path}"))
+}
+
 /// Names in a directory of process `pid`, with what each links to, if it is a link.
 pub fn tasks(pid: libc::pid_t, directory: &str) -> Result<Vec<(String, Option<String>)>> {
     let path = format!("/proc/{pid}/{directory}");
@@ -89,6 +107,11 @@ pub fn parse_cgroup_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
 /// Makes a control group.
 pub fn make_cgroup(group: &Path) -> Result<()> {
     std::fs::create_dir(group).with_context(|| format!("cannot make control group {group:?}"))
+}
+
+/// Reads a control group's file.
+pub fn read_cgroup(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))
 }
 
 /// Writes a control group's file.

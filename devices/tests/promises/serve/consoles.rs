@@ -11,7 +11,7 @@ use devices::control::Message;
 use devices::kernel_log::KernelLog;
 use devices::link::Link;
 use devices::raw::Raw;
-use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
+use devices::serve::{ConsoleLoop, Dropped, Inputs, Joined, Line, News, Turn};
 use devices::testing::{Machine, Part, SplitRing, memory};
 use devices::violation::Fault;
 use protocol::frame::{Decoder, FromGuest, FromHost, MAX_PAYLOAD, Stream, VERSION, WINDOW};
@@ -28,6 +28,7 @@ const NO_INPUT: Inputs = Inputs { stdin: None, signals: None };
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Life(Life),
+    Dropped(Dropped),
     KernelLog(Vec<u8>, bool),
 }
 
@@ -104,6 +105,7 @@ fn consoles(lines: Vec<Line<'static>>, inputs: Inputs) -> (Loop, Receiver<Told>)
     let tell: Tell = Box::new(move |news| {
         let news = match news {
             News::Life(life) => Told::Life(life.clone()),
+            News::Dropped(dropped) => Told::Dropped(dropped),
             News::KernelLog(tail, panicked) => Told::KernelLog(tail.to_vec(), panicked),
         };
         tell.send(news).unwrap();

@@ -83,7 +83,9 @@ pub fn live(plan: &Plan) -> ! {
             Role::Vcpu { cpus, initrd: _, cmdline } => {
                 vcpu::live(plan, *cpus, cmdline, jailed, &mut fds)
             }
-            Role::Console { agent, .. } => console::live(plan, *agent, jailed, &mut fds),
+            Role::Console { agent, output, .. } => {
+                console::live(plan, *agent, *output, jailed, &mut fds)
+            }
             Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds),
         }
     });
