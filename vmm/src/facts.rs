@@ -11,6 +11,7 @@ use protocol::frame::Failure;
 use worker::status::{Record, VmEnd};
 
 use crate::breach::Call;
+use crate::layers;
 use crate::outcome::Outcome;
 use crate::spawn::Ended;
 
@@ -102,7 +103,11 @@ impl Facts {
                 self.violation.get_or_insert(Outcome::Violation(name, violation));
             }
             (_, Record::Failed(reason)) => {
-                self.failure.get_or_insert(Outcome::Failed(name, printable(&reason)));
+                let mut reason = printable(&reason);
+                if let Some(remedy) = layers::remedy_for(&reason) {
+                    reason = format!("{reason} ({remedy})");
+                }
+                self.failure.get_or_insert(Outcome::Failed(name, reason));
             }
             ("vcpu", Record::Entered) => phases.kernel_entered = now,
             ("vcpu", Record::VmEnded(how, started)) => {

@@ -77,6 +77,12 @@ impl Floor {
     }
 }
 
+/// What would bring the layer that a worker says it could not put on, if it says that.
+pub fn remedy_for(failure: &str) -> Option<&'static str> {
+    let (name, _) = failure.strip_prefix("jail layer ")?.split_once(':')?;
+    Layer::from_name(name).map(remedy)
+}
+
 /// What would bring a layer.
 fn remedy(layer: Layer) -> &'static str {
     match layer {

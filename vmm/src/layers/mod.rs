@@ -11,7 +11,7 @@ mod as_planned;
 mod floor;
 mod read_back;
 
-pub use floor::{Floor, Requirement, parse_layer, parse_requirement};
+pub use floor::{Floor, Requirement, parse_layer, parse_requirement, remedy_for};
 pub use read_back::{Given, Subject, read_back};
 
 /// How far a layer is on.
