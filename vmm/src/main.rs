@@ -49,7 +49,8 @@ fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<En
         insecure: options.insecure(),
         limits,
     };
-    let sandbox = sandbox::start(guest, Layers::ALL)?;
+    let layers = spawn::without_missing(Layers::ALL, &options.insecure_allow_missing);
+    let sandbox = sandbox::start(guest, layers)?;
     Ok(watch.until_end(sandbox, rules))
 }
 

@@ -89,6 +89,22 @@ pub fn spawn(
     }
 }
 
+/// `layers` without those namespaces among `expendable` that cannot be had here.
+pub fn without_missing(layers: Layers, expendable: &[Layer]) -> Layers {
+    // A user without privileges may make the others only together with a user namespace.
+    let privileged = rustix::process::geteuid().is_root();
+    let mut left = layers;
+    for (layer, flag) in NAMESPACES.iter().filter(|(layer, _)| expendable.contains(layer)) {
+        let with = if privileged || !left.has(Layer::UserNs) { 0 } else { libc::CLONE_NEWUSER };
+        match clone(libc::CLONE_PIDFD | flag | with) {
+            Ok(None) => worker::jail::leave(0),
+            Ok(Some(child)) => drop(reap(&child)),
+            Err(_) => left = left.without(*layer),
+        }
+    }
+    left
+}
+
 /// Says which layer is missing when a process in new namespaces cannot be started, and what would
 /// bring it.
 fn without_namespaces(error: anyhow::Error) -> anyhow::Error {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bare::Op;
 use rustix::process::Signal;
 use tests::guests::{READY, announce};
+use tests::inject;
 use tests::process::PATIENCE;
 use tests::run::{KERNEL, REPORT, Run};
 use tests::scratch::Scratch;
@@ -22,14 +23,15 @@ const TIMES: usize = 25;
 type Once = fn(&Scratch);
 
 pub fn tests() -> Vec<Test> {
-    let rows: [(&str, Once); 4] = [
-        ("a_normal_end", normal),
-        ("a_time_limit", time_limit),
-        ("kill_9_of_the_launcher", killed),
-        ("a_refusal", refused),
+    let rows: [(&str, Once, &[Need]); 5] = [
+        ("a_normal_end", normal, &[Need::Kvm]),
+        ("a_time_limit", time_limit, &[Need::Kvm]),
+        ("kill_9_of_the_launcher", killed, &[Need::Kvm]),
+        ("a_refusal", refused, &[Need::Kvm]),
+        ("a_breach", breached, &[Need::Kvm, Need::Root]),
     ];
-    let tests = rows.into_iter().map(|(name, once)| {
-        Test::new(format!("leftovers::none_of_{name}"), &[Need::Kvm], move || repeated(once))
+    let tests = rows.into_iter().map(|(name, once, needs)| {
+        Test::new(format!("leftovers::none_of_{name}"), needs, move || repeated(once))
     });
     tests.collect()
 }
@@ -75,6 +77,13 @@ fn killed(dir: &Scratch) {
     running.signal(Signal::KILL);
     let end = running.end();
     end.check(end.code.is_none(), "kill -9 ended it");
+}
+
+fn breached(dir: &Scratch) {
+    let mut running = boot(dir, &announce(Op::Halt)).start();
+    running.await_stdout(READY);
+    inject::call(&running.worker("blk0"), libc::SYS_getppid);
+    running.end().exits(120);
 }
 
 fn refused(dir: &Scratch) {

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
     let (kvm, user) = (&[Need::Kvm], &[Need::Kvm, Need::Root, Need::Namespaces]);
     vec![
         Test::new("missing::user_namespaces", user, user_namespaces),
+        Test::new("missing::user_namespaces_are_gone_without", user, without_user_namespaces),
         Test::new("missing::landlock", kvm, || landlock("landlock")),
         Test::new("missing::landlock_is_turned_off", kvm, || landlock("landlock-turned-on")),
         Test::new("missing::landlock_is_gone_without", kvm, without_landlock),
@@ -54,6 +55,18 @@ fn user_namespaces() {
     let end = boot(&dir).by(&NO_USER_NAMESPACES).end();
     end.exits(125).outcome("refused").prints("");
     end.explains(&["layer user-ns", "No space left", "user.max_user_namespaces"]);
+}
+
+fn without_user_namespaces() {
+    let dir = Scratch::new();
+    let args = ["--insecure-allow-missing", "user-ns,uts-ns"];
+    let end = boot(&dir).args(&args).by(&NO_USER_NAMESPACES).end();
+    end.exits(3).outcome("exited").is_silent();
+    end.check(layer(&end, "user-ns").0 == "absent", "the report has a user namespace");
+    // What may be missing is not left out where it can be had.
+    for name in ["uts-ns", "net-ns", "root", "capabilities", "landlock", "seccomp", "limits"] {
+        end.check(layer(&end, name).0 == "active", &format!("{name} is missing too"));
+    }
 }
 
 fn landlock(feature: &str) {

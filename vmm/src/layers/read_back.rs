@@ -76,7 +76,7 @@ pub fn read_back(subject: &Subject<'_>, given: &Given) -> Result<Vec<Finding>> {
                 .or_else(unreadable)
                 .with_context(|| format!("cannot read back layer {}", layer.name()))?
         } else {
-            State::Absent("not asked for".to_owned())
+            State::Absent("it was left out".to_owned())
         };
         let level = if layer == Layer::Landlock { subject.landlock } else { 1 };
         Ok(Finding { worker: worker.clone(), layer, state, level })
