@@ -62,6 +62,11 @@ impl Pace {
         }
     }
 
+    /// True when the last window has no room. Unless time has passed since, there is none now.
+    pub fn is_used_up(&self) -> bool {
+        self.window.is_some_and(|(_, spent)| spent >= self.most)
+    }
+
     /// How long to wait until there is room; none: there is room now.
     pub fn pause(&self, now: Instant) -> Option<Duration> {
         let (begun, _) = self.window.filter(|_| self.room(now) == 0)?;

@@ -94,7 +94,8 @@ impl Sink {
     /// How long what is held is held back by the pace; none: it is not.
     pub fn pause(&self) -> Option<Duration> {
         let pace = self.pace.as_ref().filter(|_| !self.buffer.is_empty())?;
-        pace.pause(Instant::now())
+        // Asked in every turn: the clock, which takes a system call on some hosts, is not.
+        if pace.is_used_up() { pace.pause(Instant::now()) } else { None }
     }
 
     /// From now on, writes as fast as the descriptor takes it. For what is left at the end.
@@ -105,7 +106,9 @@ impl Sink {
     /// Writes once, if there is something that may be written and the descriptor takes it without
     /// blocking. Returns whether it did.
     pub fn write(&mut self) -> bool {
-        let room = self.pace.as_ref().map_or(WRITE, |pace| pace.room(Instant::now()).min(WRITE));
+        let now = self.pace.as_ref().map(|_| Instant::now());
+        let room = self.pace.as_ref().zip(now).map_or(WRITE, |(pace, now)| pace.room(now));
+        let room = room.min(WRITE);
         let (front, _) = self.buffer.as_slices();
         let front = front.get(..room).unwrap_or(front);
         if front.is_empty() || !self.polls_writable() {
@@ -115,8 +118,8 @@ impl Sink {
             Err(Errno::AGAIN | Errno::INTR) => return false,
             Ok(count) if count > 0 => {
                 self.buffer.drain(..count);
-                if let Some(pace) = &mut self.pace {
-                    pace.spend(count, Instant::now());
+                if let Some((pace, now)) = self.pace.as_mut().zip(now) {
+                    pace.spend(count, now);
                 }
             }
             // The reader has gone, or the disk is full: whichever, nothing more can be kept.
