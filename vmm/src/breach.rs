@@ -9,6 +9,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use libc::{SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A forbidden call, as the kernel saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -100,15 +101,34 @@ impl fmt::Display for Call {
     }
 }
 
-/// The call that `listener`, which polls readable, tells of. `let_through`: makes it happen.
-pub fn receive(listener: &OwnedFd, let_through: bool) -> Option<Call> {
+/// What a listener tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing now.
+    Nothing,
+    /// Nobody is left whose calls could be told.
+    End,
+    /// A forbidden call.
+    Call(Call),
+}
+
+/// Hears what `listener` has to tell, without waiting. `let_through`: makes the call happen.
+pub fn receive(listener: &OwnedFd, let_through: bool) -> Heard {
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut fds, Some(&now)) {
+        Ok(1..) if fds[0].revents().contains(PollFlags::IN) => {}
+        Ok(1..) => return Heard::End,
+        Ok(0) | Err(_) => return Heard::Nothing,
+    }
     // SAFETY: seccomp_notif is plain numbers, for which all zeroes is a value, the one asked for.
     let mut notice: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: RECV fills in a seccomp_notif.
     let received =
         unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_RECV, &raw mut notice) };
     if received != 0 {
-        return None;
+        // The caller was killed in the meantime.
+        return Heard::Nothing;
     }
     if let_through {
         let mut answer =
@@ -117,7 +137,7 @@ pub fn receive(listener: &OwnedFd, let_through: bool) -> Option<Call> {
         unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }
     let data = notice.data;
-    Some(Call { arch: data.arch, number: data.nr, arguments: data.args })
+    Heard::Call(Call { arch: data.arch, number: data.nr, arguments: data.args })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use worker::status::{RECORD, Record};
 
-use crate::breach;
+use crate::breach::{self, Call, Heard};
 use crate::cgroup::Cgroup;
 use crate::complain;
 use crate::confine;
@@ -221,19 +221,24 @@ impl Run {
 
     /// Hears of a forbidden call of worker `index`. It stays held back, unless it is to be learned.
     fn take_breach(&mut self, index: usize) {
-        let worker = &self.workers[index];
-        while let Some(listener) = worker.listener().filter(|listener| readable(listener.as_fd())) {
-            let Some(call) = breach::receive(listener, self.rules.learn) else { return };
-            if !self.rules.learn {
-                self.facts.note_breach(index, call);
-                return;
+        while let Some(listener) = self.workers[index].listener() {
+            match breach::receive(listener, self.rules.learn) {
+                Heard::Nothing => return,
+                // The worker is on its way out, which its pidfd will tell.
+                Heard::End => self.workers[index].listener = None,
+                Heard::Call(call) if self.rules.learn => self.learn(index, call),
+                Heard::Call(call) => return self.facts.note_breach(index, call),
             }
-            // Said at once, so that it is known even if the run never ends.
-            let learned = (worker.worker.name.clone(), call.rule());
-            if self.learned.len() < MOST_LEARNED && !self.learned.contains(&learned) {
-                complain(&format!("learned for the {} worker: {}", learned.0, learned.1));
-                self.learned.insert(learned);
-            }
+        }
+    }
+
+    /// Says which rule would have allowed a call, the first time: at once, so that it is known even if
+    /// the run never ends.
+    fn learn(&mut self, index: usize, call: Call) {
+        let learned = (self.workers[index].worker.name.clone(), call.rule());
+        if self.learned.len() < MOST_LEARNED && !self.learned.contains(&learned) {
+            complain(&format!("learned for the {} worker: {}", learned.0, learned.1));
+            self.learned.insert(learned);
         }
     }
 
