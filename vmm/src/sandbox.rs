@@ -124,6 +124,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         cgroup: cgroup.as_ref().map(Cgroup::read_back).map_err(Clone::clone),
         core_sched,
         uid: identity.uid,
+        gid: identity.gid,
     };
     Ok(Sandbox {
         workers,

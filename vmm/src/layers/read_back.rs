@@ -5,7 +5,7 @@
 //!
 //! | layer | read |
 //! |---|---|
-//! | user-ns | `Uid` of every thread, its namespace |
+//! | user-ns | `Uid` and `Gid` of every thread, its namespace |
 //! | root | its namespace, the mounts, and that the root is empty |
 //! | pid-ns … cgroup-ns | every thread's namespaces, compared with our own |
 //! | cgroup | which group the worker is in, and the group's limits |
@@ -45,6 +45,8 @@ pub struct Given {
     pub core_sched: Result<(), String>,
     /// The workers' user on the host.
     pub uid: u32,
+    /// Their group on the host.
+    pub gid: u32,
 }
 
 /// A sealed worker.
@@ -107,9 +109,8 @@ fn state(layer: Layer, subject: &Subject<'_>, given: &Given, threads: &[Thread])
     let pid = subject.pid;
     Ok(match layer {
         Layer::UserNs => first_bad([
-            all(threads, "Uid", |ids| {
-                ids.split_ascii_whitespace().all(|id| id == given.uid.to_string())
-            }),
+            all(threads, "Uid", |ids| are_all(ids, given.uid)),
+            all(threads, "Gid", |ids| are_all(ids, given.gid)),
             namespace(pid, threads, "user")?,
         ]),
         Layer::Root => first_bad([namespace(pid, threads, "mnt")?, root(pid)?]),
@@ -156,6 +157,12 @@ fn state(layer: Layer, subject: &Subject<'_>, given: &Given, threads: &[Thread])
             ])
         }
     })
+}
+
+/// Real, effective, saved and file system id are this one.
+fn are_all(ids: &str, expected: u32) -> bool {
+    let mut ids = ids.split_ascii_whitespace().map(str::parse);
+    ids.all(|id| id == Ok(expected))
 }
 
 fn first_bad<const N: usize>(states: [State; N]) -> State {
