@@ -23,6 +23,7 @@ mod sandbox;
 mod signals;
 mod spawn;
 mod supervise;
+mod watched;
 
 use anyhow::Result;
 use clap::Parser;

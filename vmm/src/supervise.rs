@@ -4,14 +4,13 @@
 //! kills. What it hears goes to [`facts`](crate::facts), which say how the run ended.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::os::fd::RawFd;
+use std::time::Instant;
 
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
-use worker::status::{RECORD, Record};
+use worker::status::Record;
 
 use crate::breach::{self, Call, Heard};
 use crate::cgroup::Cgroup;
@@ -22,17 +21,13 @@ use crate::layers::{self, Finding, Floor, Subject};
 use crate::limits::{Limits, Time};
 use crate::outcome::{Outcome, in_words};
 use crate::report::End;
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::signals::Signals;
-use crate::spawn::{reap, take_descriptor};
+use crate::spawn::take_descriptor;
+use crate::watched::{LAST_WORDS, Watched};
 
-/// How long the console worker may take for the kernel's last words when the guest was killed, and a
-/// process that is on its way out to be gone.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// So many signals end the run instead of being forwarded.
 const INSISTENT: u32 = 3;
-/// More records than a worker of ours ever writes.
-const MOST_RECORDS: u32 = 1024;
 /// More rules than any table of ours could lack.
 const MOST_LEARNED: usize = 256;
 
@@ -78,55 +73,22 @@ impl Watch {
     }
 }
 
-struct Worker {
-    worker: sandbox::Worker,
-    open: bool,
-    records: u32,
-    sealed: bool,
-    listener: Option<OwnedFd>,
-    ended: bool,
-    peak: u64,
-}
-
-impl Worker {
-    /// True when the process has ended, or does so now: one on its way out has no descriptors and no
-    /// namespaces any more, but is not waited for yet.
-    fn is_ending(&self) -> bool {
-        let grace = Timespec::try_from(LAST_WORDS).ok();
-        self.ended || polls_readable(self.worker.child.pidfd.as_fd(), grace.as_ref())
-    }
-
-    /// The listener of the worker's filter, while there is somebody to hear of.
-    fn listener(&self) -> Option<&OwnedFd> {
-        self.listener.as_ref().filter(|_| !self.ended)
-    }
-}
-
 struct Run {
     watch: Watch,
     rules: Rules,
     findings: Vec<Finding>,
     learned: BTreeSet<(String, String)>,
     sandbox: Sandbox,
-    workers: Vec<Worker>,
+    workers: Vec<Watched>,
     signals: u32,
     facts: Facts,
 }
 
 impl Run {
     fn new(watch: Watch, mut sandbox: Sandbox, rules: Rules) -> Self {
-        let worker = |worker| Worker {
-            worker,
-            open: true,
-            records: 0,
-            sealed: false,
-            listener: None,
-            ended: false,
-            peak: 0,
-        };
         let names = sandbox.workers.iter().map(|worker| worker.name.clone());
         let facts = Facts::new(sandbox.agent, sandbox.boots.clone(), names);
-        let workers = sandbox.workers.drain(..).map(worker).collect();
+        let workers = sandbox.workers.drain(..).map(Watched::new).collect();
         Self {
             watch,
             rules,
@@ -155,18 +117,7 @@ impl Run {
     /// Waits until a worker or a signal wants attention, or `until`.
     fn wait(&self, until: Option<Instant>) {
         let mut fds = vec![PollFd::from_borrowed_fd(self.watch.signals.fd(), PollFlags::IN)];
-        for worker in &self.workers {
-            if worker.open {
-                fds.push(PollFd::from_borrowed_fd(worker.worker.status.as_fd(), PollFlags::IN));
-            }
-            if let Some(listener) = worker.listener() {
-                fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
-            }
-            if !worker.ended {
-                let pidfd = worker.worker.child.pidfd.as_fd();
-                fds.push(PollFd::from_borrowed_fd(pidfd, PollFlags::IN));
-            }
-        }
+        fds.extend(self.workers.iter().flat_map(Watched::waiting));
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         // Interrupted or not: whoever waits looks at everything again.
@@ -178,16 +129,14 @@ impl Run {
     fn listen(&mut self) {
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
-            if !worker.ended && readable(worker.worker.child.pidfd.as_fd()) {
-                let (ended, peak) = reap(&worker.worker.child);
+            if let Some(ended) = worker.reap() {
                 self.facts.workers[index].ended = Some(ended);
-                worker.ended = true;
-                worker.peak = peak;
             }
             self.take_breach(index);
-            while let Some(record) = self.next_record(index) {
+            while let Some(record) = self.workers[index].next_record() {
                 self.note(index, record);
             }
+            self.facts.workers[index].silent = !self.workers[index].open;
         }
         let phases = &mut self.facts.phases;
         if phases.sealed.is_none() && self.workers.iter().all(|worker| worker.sealed) {
@@ -209,7 +158,7 @@ impl Run {
 
     /// Takes the listener of a sealed worker's filter, and reads back its layers.
     fn look_into(&mut self, index: usize, landlock: u8, listener: Option<RawFd>) -> Result<()> {
-        let Worker { worker, listener: ours, .. } = &mut self.workers[index];
+        let Watched { worker, listener: ours, .. } = &mut self.workers[index];
         if let Some(number) = listener {
             *ours = Some(take_descriptor(&worker.child, number)?);
         }
@@ -239,32 +188,6 @@ impl Run {
         if self.learned.len() < MOST_LEARNED && !self.learned.contains(&learned) {
             complain(&format!("learned for the {} worker: {}", learned.0, learned.1));
             self.learned.insert(learned);
-        }
-    }
-
-    /// The next record of worker `index`, if one has come.
-    fn next_record(&mut self, index: usize) -> Option<Record> {
-        let worker = &mut self.workers[index];
-        if !worker.open || !readable(worker.worker.status.as_fd()) {
-            return None;
-        }
-        let mut bytes = [0; RECORD];
-        match rustix::io::read(&worker.worker.status, &mut bytes) {
-            Ok(RECORD) if worker.records < MOST_RECORDS => {
-                worker.records += 1;
-                Some(Record::decode(&bytes).unwrap_or_else(malformed))
-            }
-            Ok(0) => {
-                worker.open = false;
-                self.facts.workers[index].silent = true;
-                None
-            }
-            Err(errno) if errno.kind() == ErrorKind::Interrupted => None,
-            Ok(_) | Err(_) => {
-                worker.open = false;
-                self.facts.workers[index].silent = true;
-                Some(malformed())
-            }
         }
     }
 
@@ -347,17 +270,4 @@ impl Run {
             }
         }
     }
-}
-
-fn malformed() -> Record {
-    Record::Failed("wrote a malformed status record".to_owned())
-}
-
-fn readable(fd: BorrowedFd<'_>) -> bool {
-    polls_readable(fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
-}
-
-fn polls_readable(fd: BorrowedFd<'_>, within: Option<&Timespec>) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    matches!(poll(&mut fds, within), Ok(ready) if ready > 0)
 }
