@@ -13,6 +13,7 @@
 use protocol::frame::{Decoder, Encoded, Failure, FromGuest, FromHost, MAX_PAYLOAD, Stream};
 use protocol::frame::{VERSION, WINDOW};
 
+use crate::bounds::Bounds;
 use crate::console::Port;
 use crate::sink::Sink;
 use crate::violation::Violation;
@@ -52,6 +53,12 @@ struct Outlet {
     sink: Sink,
     granted: u32,
     told_closed: bool,
+}
+
+impl Outlet {
+    fn within(self, bounds: Bounds) -> Self {
+        Self { sink: self.sink.within(bounds), ..self }
+    }
 }
 
 /// The channel.
@@ -95,6 +102,13 @@ impl Channel {
             signals: 0,
             sending: None,
         }
+    }
+
+    /// The channel, with each of the two outputs within these bounds.
+    #[must_use]
+    pub fn within(mut self, bounds: Bounds) -> Self {
+        self.outlets = self.outlets.map(|outlet| outlet.within(bounds));
+        self
     }
 
     /// How far the command has come.
@@ -145,7 +159,8 @@ impl Channel {
                 let outlet = self.outlets.iter_mut().find(|outlet| outlet.stream == stream);
                 let outlet = outlet.ok_or(Violation::Frame)?;
                 outlet.granted = outlet.granted.checked_sub(len).ok_or(Violation::Credit)?;
-                // There is room: what is held and what is granted are never more than a window.
+                // There is room, if it needs any: what is held and what is granted are never more
+                // than a window.
                 outlet.sink.push(bytes);
                 return Ok(());
             }

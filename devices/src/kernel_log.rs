@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use crate::bounds::Bounds;
 use crate::console::Port;
 use crate::sink::Sink;
 use crate::violation::Violation;
@@ -23,15 +24,15 @@ const PANIC: &[u8] = b"Kernel panic - not syncing";
 pub struct KernelLog {
     tail: VecDeque<u8>,
     file: Option<Sink>,
-    written: usize,
-    dropped: usize,
 }
 
 impl KernelLog {
     /// A log that also goes to `file`, if there is one.
     pub fn new(file: Option<OwnedFd>) -> Self {
-        let file = file.map(|fd| Sink::new(fd, FILE_BUFFER));
-        Self { tail: VecDeque::with_capacity(TAIL), file, written: 0, dropped: 0 }
+        // A file takes what it may at once: there is nothing that a pace would protect.
+        let bounds = Bounds { bytes: MAX_FILE as u64, ..Bounds::NONE };
+        let file = file.map(|fd| Sink::new(fd, FILE_BUFFER).within(bounds));
+        Self { tail: VecDeque::with_capacity(TAIL), file }
     }
 
     /// The last bytes, in order.
@@ -47,27 +48,17 @@ impl KernelLog {
 
     /// Says in the file how much of the console is not in it.
     pub fn close(&mut self) {
-        if let Some(file) = self.file.as_mut().filter(|_| self.dropped > 0) {
-            let text = format!("\ncasemate: the next {} bytes were dropped\n", self.dropped);
+        if let Some(file) = self.file.as_mut().filter(|file| file.dropped() > 0) {
+            let text = format!("\ncasemate: the next {} bytes were dropped\n", file.dropped());
             while file.write() {}
-            file.push(text.as_bytes());
+            file.keep(text.as_bytes());
         }
     }
 }
 
 impl Port for KernelLog {
     fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let mut taken = bytes.len();
-        if let Some(file) = &mut self.file {
-            let wanted = bytes.get(..MAX_FILE - self.written).unwrap_or(bytes);
-            let pushed = file.push(wanted);
-            self.written += pushed;
-            if pushed < wanted.len() {
-                taken = pushed;
-            } else {
-                self.dropped = self.dropped.saturating_add(bytes.len() - pushed);
-            }
-        }
+        let taken = self.file.as_mut().map_or(bytes.len(), |file| file.push(bytes));
         let kept = bytes.get(..taken).unwrap_or_default();
         let kept = kept.get(kept.len().saturating_sub(TAIL)..).unwrap_or_default();
         let excess = (self.tail.len() + kept.len()).saturating_sub(TAIL);

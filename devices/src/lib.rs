@@ -7,7 +7,8 @@
 //! | [`link`] | the device's side: rings on and off, kicks, interrupts | device workers |
 //! | [`ring`], [`chain`] | split virtqueue, and one request's guest memory | device workers |
 //! | [`blk`], [`disk`] | virtio-blk requests, and the image behind them | blk worker |
-//! | [`console`], [`sink`] | virtio-console, and where its output goes | console worker |
+//! | [`console`] | virtio-console | console worker |
+//! | [`sink`], [`bounds`] | where its output goes, how much of it and how fast | console worker |
 //! | [`kernel_log`], [`channel`], [`raw`] | what a console is joined to | console worker |
 //! | [`serve`] | the workers' loops | device workers |
 //! | [`interrupt`] | used-buffer interrupts | device workers |
@@ -19,6 +20,7 @@
 //! twice where the two readings have to agree.
 
 pub mod blk;
+pub mod bounds;
 pub mod chain;
 pub mod channel;
 pub mod console;

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::bounds::Bounds;
 use crate::console::Port;
 use crate::sink::Sink;
 use crate::violation::Violation;
@@ -21,6 +22,14 @@ impl Raw {
     /// A port whose output goes to `stdout`.
     pub fn new(stdout: OwnedFd) -> Self {
         Self { sink: Sink::new(stdout, BUFFER), input: Vec::new(), over: false }
+    }
+}
+
+impl Raw {
+    /// The port, with its output within these bounds.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self { sink: self.sink.within(bounds), ..self }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`suite`] | tests by name, what each needs, and what becomes of one that cannot run here |
 //! | [`run`] | one run of casemate: started, watched, ended, within a time limit |
 //! | [`process`] | the processes of a run: which there are, what they hold, that they are gone |
+//! | [`inject`] | makes a worker call what it never would |
 //! | [`scratch`] | a directory for one test, and bytes to fill files with |
 //! | [`guests`] | parts of bare-metal guests that several tests use |
 //! | [`fixtures`] | kernels and root images for tests with Linux guests |
@@ -17,6 +18,7 @@
 
 pub mod fixtures;
 pub mod guests;
+pub mod inject;
 pub mod process;
 pub mod run;
 pub mod scratch;

@@ -46,6 +46,11 @@ impl Process {
         })
     }
 
+    /// The process with this id, which runs.
+    pub fn of(pid: Pid) -> Self {
+        Self::read(pid.as_raw_nonzero().get()).unwrap()
+    }
+
     /// True while the process runs.
     pub fn is_alive(&self) -> bool {
         let now = Self::read(self.pid.as_raw_nonzero().get());
@@ -101,6 +106,56 @@ impl Process {
             Some(number(end)? - number(start)?)
         };
         lines.filter_map(size).collect()
+    }
+
+    /// The ids of its threads, its own first.
+    pub fn thread_ids(&self) -> Vec<i32> {
+        let tasks = std::fs::read_dir(self.path("task")).unwrap();
+        let names = tasks.map(|task| task.unwrap().file_name());
+        let mut ids: Vec<i32> = names.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A field of the status of one of its threads; empty if the kernel does not tell.
+    pub fn status(&self, thread: i32, field: &str) -> String {
+        let text = std::fs::read_to_string(self.path(&format!("task/{thread}/status"))).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_default().trim().to_owned()
+    }
+
+    /// Which namespace of a kind one of its threads is in.
+    pub fn namespace(&self, thread: i32, kind: &str) -> PathBuf {
+        std::fs::read_link(self.path(&format!("task/{thread}/ns/{kind}"))).unwrap()
+    }
+
+    /// A hard and a soft limit, as /proc/PID/limits has them.
+    pub fn limit(&self, name: &str) -> (String, String) {
+        let text = std::fs::read_to_string(self.path("limits")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let mut words = line.split_ascii_whitespace().map(str::to_owned);
+        let soft = words.next().unwrap();
+        (words.next().unwrap(), soft)
+    }
+
+    /// The time it has run, in hundredths of a second.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(self.path("stat")).unwrap();
+        let fields = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace();
+        // utime and stime are the 14th and 15th field; state, the first one here, is the third.
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Its mounts, a line each.
+    pub fn mounts(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("mountinfo")).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The names in its root directory.
+    pub fn root_entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("root")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Its environment as it was given.

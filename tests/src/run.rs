@@ -23,6 +23,16 @@ pub const KERNEL: &str = "guest.elf";
 /// What makes root run a program as somebody with no rights at all.
 const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
+/// What makes /dev/kvm everybody's in a mount namespace of its own. The directory to do it in follows.
+const KVM_FOR_ALL: [&str; 5] = [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "mount -t tmpfs none \"$0\" && mknod -m 666 \"$0\"/kvm c 10 232 &&
+     mount --bind \"$0\"/kvm /dev/kvm && umount -l \"$0\" && exec \"$@\"",
+];
+
 /// How long a run may take unless its test says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -53,6 +63,7 @@ pub struct Run<'a> {
     args: Vec<OsString>,
     stdin: Input,
     unprivileged: bool,
+    kvm_for_all: bool,
     limit: Duration,
 }
 
@@ -65,6 +76,7 @@ impl<'a> Run<'a> {
             args: args.iter().map(OsString::from).collect(),
             stdin: Input::Null,
             unprivileged: false,
+            kvm_for_all: false,
             limit: LIMIT,
         }
     }
@@ -103,6 +115,16 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Runs as a user of KVM who is not root, whoever runs the test.
+    ///
+    /// Where the host's /dev/kvm is for root alone, root gives the run one of its own that is not, in a
+    /// mount namespace of its own: nothing of the host is changed.
+    #[must_use]
+    pub fn as_user(mut self) -> Self {
+        self.kvm_for_all = rustix::process::geteuid().is_root();
+        self.unprivileged()
+    }
+
     /// Runs casemate by another program.
     #[must_use]
     pub fn by(mut self, program: &[impl AsRef<OsStr>]) -> Self {
@@ -120,6 +142,12 @@ impl<'a> Run<'a> {
     /// Starts it.
     pub fn start(self) -> Running {
         let mut words = self.wrapper.clone();
+        if self.kvm_for_all {
+            let place = self.dir.path("kvm-for-all");
+            std::fs::create_dir_all(&place).unwrap();
+            words.extend(KVM_FOR_ALL.map(OsString::from));
+            words.push(place.into());
+        }
         if self.unprivileged && rustix::process::geteuid().is_root() {
             words.extend(AS_NOBODY.map(OsString::from));
         }
@@ -168,7 +196,7 @@ impl<'a> Run<'a> {
         }
         let dir = self.dir.path("bin");
         std::fs::create_dir_all(&dir).unwrap();
-        for name in ["casemate", "casemate-worker", "casemate-agent"] {
+        for name in ["casemate", "casemate-worker", "casemate-agent", "casemate-prober"] {
             std::fs::copy(originals.join(name), dir.join(name)).unwrap();
         }
         dir.join("casemate")
@@ -214,6 +242,14 @@ impl Output {
             }
         }
         true
+    }
+
+    /// Reads until there is `text`. Why there is not, if so.
+    fn await_text(&mut self, text: &str, until: Instant) -> Option<String> {
+        let holds = |bytes: &[u8]| find(bytes, text.as_bytes()).is_some();
+        let in_time = self.read_until(until, holds);
+        let why = if in_time { "ended" } else { "took too long" };
+        (!holds(self.bytes())).then(|| format!("{why} before it held {text:?}"))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -278,15 +314,19 @@ impl Running {
 
     /// Waits until stdout holds `text`.
     pub fn await_stdout(&mut self, text: &str) {
-        let until = self.begun + self.limit;
-        let holds = |bytes: &[u8]| find(bytes, text.as_bytes()).is_some();
         let mut stdout = self.stdout.take().unwrap().begin();
-        let in_time = stdout.read_until(until, holds);
-        let found = holds(stdout.bytes());
+        let missing = stdout.await_text(text, self.begun + self.limit);
         self.stdout = Some(stdout);
-        if !found {
-            let why = if in_time { "stdout ended" } else { "the time was up" };
-            self.give_up(&format!("{why} before it held {text:?}"));
+        if let Some(why) = missing {
+            self.give_up(&format!("stdout {why}"));
+        }
+    }
+
+    /// Waits until stderr holds `text`.
+    pub fn await_stderr(&mut self, text: &str) {
+        let until = self.begun + self.limit;
+        if let Some(why) = self.stderr.as_mut().unwrap().await_text(text, until) {
+            self.give_up(&format!("stderr {why}"));
         }
     }
 

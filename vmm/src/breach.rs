@@ -9,6 +9,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use libc::{SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A forbidden call, as the kernel saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -32,14 +33,60 @@ impl Call {
         syscalls::Sysno::new(number).filter(|_| self.arch == X86_64).map(|call| call.name())
     }
 
-    /// The smallest rule that would allow the call, as the table would have it: the first argument
-    /// is pinned, being the descriptor more often than not.
+    /// The smallest rule that would allow the call, as the table would have it: with every argument
+    /// pinned that says what the call is about. Addresses and lengths are not among those.
     pub fn rule(&self) -> String {
         let name = self.name().unwrap_or("?");
-        let [first, ..] = self.arguments;
-        format!("rule(libc::SYS_{name}, \"{name}\", &[(0, {first:#x})], \"why\")")
+        let pinned = PINNED.iter().find(|(_, names)| names.contains(&name));
+        let pins = pinned.map_or(&[][..], |(pins, _)| pins).iter().map(|&index| {
+            // The filter compares 32 bits, which is what the kernel reads of each of these.
+            let value = self.arguments[index] & u64::from(u32::MAX);
+            format!("({index}, {value:#x})")
+        });
+        let pins: Vec<String> = pins.collect();
+        format!("rule(libc::SYS_{name}, \"{name}\", &[{}], \"why\")", pins.join(", "))
     }
 }
+
+/// Which arguments of which calls a rule pins: descriptors, requests, commands, protections, clocks.
+const PINNED: [(&[usize], &[&str]); 5] = [
+    (&[0, 1], &["ioctl", "fcntl"]),
+    (
+        &[0],
+        &[
+            "read",
+            "write",
+            "readv",
+            "writev",
+            "pread64",
+            "pwrite64",
+            "preadv",
+            "pwritev",
+            "preadv2",
+            "pwritev2",
+            "close",
+            "fstat",
+            "lseek",
+            "fsync",
+            "fdatasync",
+            "ftruncate",
+            "fallocate",
+            "dup",
+            "sendto",
+            "recvfrom",
+            "sendmsg",
+            "recvmsg",
+            "shutdown",
+            "epoll_wait",
+            "epoll_pwait",
+            "clock_gettime",
+            "clock_nanosleep",
+        ],
+    ),
+    (&[1], &["futex"]),
+    (&[2], &["mprotect", "madvise"]),
+    (&[2, 3], &["mmap"]),
+];
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,15 +112,34 @@ pub enum Reply {
     Fail(i32),
 }
 
-/// The call that `listener`, which polls readable, tells of; it is answered with `reply`.
-pub fn receive(listener: &OwnedFd, reply: Reply) -> Option<Call> {
+/// What a listener tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing now.
+    Nothing,
+    /// Nobody is left whose calls could be told.
+    End,
+    /// A forbidden call.
+    Call(Call),
+}
+
+/// Hears what `listener` has to tell, without waiting; a call is answered with `reply`.
+pub fn receive(listener: &OwnedFd, reply: Reply) -> Heard {
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut fds, Some(&now)) {
+        Ok(1..) if fds[0].revents().contains(PollFlags::IN) => {}
+        Ok(1..) => return Heard::End,
+        Ok(0) | Err(_) => return Heard::Nothing,
+    }
     // SAFETY: seccomp_notif is plain numbers, for which all zeroes is a value, the one asked for.
     let mut notice: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: RECV fills in a seccomp_notif.
     let received =
         unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_RECV, &raw mut notice) };
     if received != 0 {
-        return None;
+        // The caller was killed in the meantime.
+        return Heard::Nothing;
     }
     let answer = match reply {
         Reply::Hold => None,
@@ -86,5 +152,28 @@ pub fn receive(listener: &OwnedFd, reply: Reply) -> Option<Call> {
         unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }
     let data = notice.data;
-    Some(Call { arch: data.arch, number: data.nr, arguments: data.args })
+    Heard::Call(Call { arch: data.arch, number: data.nr, arguments: data.args })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_pins_what_the_call_is_about() {
+        let arguments = [0xffff_ffff_0000_0005, 0x80, 3, 0x22, 0, 0];
+        let rows = [
+            (libc::SYS_read, "rule(libc::SYS_read, \"read\", &[(0, 0x5)], \"why\")"),
+            (libc::SYS_ioctl, "rule(libc::SYS_ioctl, \"ioctl\", &[(0, 0x5), (1, 0x80)], \"why\")"),
+            (libc::SYS_futex, "rule(libc::SYS_futex, \"futex\", &[(1, 0x80)], \"why\")"),
+            (libc::SYS_mmap, "rule(libc::SYS_mmap, \"mmap\", &[(2, 0x3), (3, 0x22)], \"why\")"),
+            (libc::SYS_getppid, "rule(libc::SYS_getppid, \"getppid\", &[], \"why\")"),
+        ];
+        for (number, expected) in rows {
+            let number = i32::try_from(number).unwrap();
+            assert_eq!(Call { arch: X86_64, number, arguments }.rule(), expected);
+        }
+        let known = |name: &&str| name.parse::<syscalls::Sysno>().is_ok();
+        assert!(PINNED.iter().flat_map(|(_, names)| *names).all(known));
+    }
 }

@@ -12,31 +12,57 @@ use anyhow::{Context, Result, bail};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::setsid;
 use rustix::rand::{GetRandomFlags, getrandom};
+use serde::Serialize;
 
 use crate::host::{self, CgroupMount};
 use crate::spawn::{Child, clone, reap};
 
 /// Memory of the sandbox besides the guest's: four programs, page tables, the image's page cache.
-const OVERHEAD: u64 = 256 << 20;
+pub const OVERHEAD: u64 = 256 << 20;
 /// Length of the CPU quota's period in microseconds.
 const PERIOD: u64 = 100_000;
 
-/// What a sandbox may use.
-#[derive(Clone, Copy, Debug)]
+/// What a sandbox's workers may use together.
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Limits {
-    /// Guest RAM in bytes.
-    pub memory: u64,
-    /// Number of vCPUs.
-    pub cpus: u8,
-    /// Number of workers.
-    pub workers: usize,
+    /// Memory in bytes.
+    memory_bytes: u64,
+    /// Processes and threads: one for each vCPU, KVM's own, and one for each worker.
+    threads: usize,
+    /// CPUs' worth of time: as much as the vCPUs can use, and one for the devices.
+    cpus: u64,
+}
+
+impl Limits {
+    /// The limits of a guest with `memory` bytes of RAM and `cpus` vCPUs.
+    pub fn of(memory: u64, cpus: u8, workers: usize) -> Self {
+        Self {
+            memory_bytes: memory.saturating_add(OVERHEAD),
+            threads: usize::from(cpus) + 4 + workers,
+            cpus: u64::from(cpus) + 1,
+        }
+    }
+}
+
+/// A control group as it was found.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The last part of its name, by which /proc/PID/cgroup can be recognized.
+    pub name: String,
+    /// In how many hierarchies it is.
+    pub hierarchies: usize,
+    /// A limit that it does not have although it was set, if there is one.
+    pub unlimited: Option<String>,
 }
 
 /// A sandbox's control group.
 #[derive(Debug)]
 pub struct Cgroup {
     name: String,
+    limits: Limits,
     groups: Vec<PathBuf>,
+    /// What was written to the groups' files.
+    settings: Vec<(PathBuf, String)>,
     janitor: Child,
     /// Its end is what the janitor waits for.
     alive: OwnedFd,
@@ -47,14 +73,15 @@ type Setting = (&'static str, String);
 
 impl Cgroup {
     /// Makes the group, or says why it cannot be had.
-    pub fn create(limits: &Limits) -> Result<Self> {
+    pub fn create(limits: Limits) -> Result<Self> {
         let mounts = host::cgroup_mounts()?;
         let name = unique_name()?;
         let candidates = candidates(&mounts, &name);
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
         let Some(janitor) = clone(libc::CLONE_PIDFD)? else { clean_up_after(&gone, &candidates) };
-        let mut cgroup = Self { name, groups: Vec::new(), janitor, alive };
-        match make(&mounts, limits, &cgroup.name, &mut cgroup.groups) {
+        let (groups, settings) = (Vec::new(), Vec::new());
+        let mut cgroup = Self { name, limits, groups, settings, janitor, alive };
+        match cgroup.make(&mounts) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 cgroup.remove();
@@ -70,9 +97,20 @@ impl Cgroup {
             .try_for_each(|group| host::write_cgroup(&group.join("cgroup.procs"), &pid.to_string()))
     }
 
-    /// The last part of the group's name, by which /proc/PID/cgroup can be recognized.
-    pub fn name(&self) -> String {
-        self.name.clone()
+    /// What the workers may use together.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Looks whether the kernel has taken the limits as they were written.
+    pub fn read_back(&self) -> Group {
+        let unlimited =
+            self.settings.iter().find_map(|(file, wanted)| match host::read_cgroup(file) {
+                Ok(found) if found.trim() == wanted => None,
+                Ok(found) => Some(format!("{file:?} is {}, not {wanted}", found.trim())),
+                Err(error) => Some(format!("it cannot be read back: {error:#}")),
+            });
+        Group { name: self.name.clone(), hierarchies: self.groups.len(), unlimited }
     }
 
     /// Removes the group. Every process in it has ended.
@@ -105,95 +143,85 @@ fn candidates(mounts: &[CgroupMount], name: &str) -> Vec<PathBuf> {
     parents.map(|parent| parent.join(name)).collect()
 }
 
-fn make(
-    mounts: &[CgroupMount],
-    limits: &Limits,
-    name: &str,
-    groups: &mut Vec<PathBuf>,
-) -> Result<()> {
-    let v2 = mounts.iter().find(|mount| is_v2(mount));
-    let v2 = v2.map(|mount| make_v2(mount, limits, name, groups));
-    if let Some(Ok(())) = v2 {
-        return Ok(());
-    }
-    for (controller, settings) in settings_v1(limits) {
-        let has = |mount: &&CgroupMount| mount.controllers.iter().any(|c| c == controller);
-        let Some(mount) = mounts.iter().find(has) else {
-            if let Some(Err(error)) = v2 {
-                return Err(error);
-            }
-            bail!("the host has no {controller} controller");
-        };
-        let group = mount.own.join(name);
-        if !groups.contains(&group) {
-            host::make_cgroup(&group)?;
-            groups.push(group.clone());
+impl Cgroup {
+    fn make(&mut self, mounts: &[CgroupMount]) -> Result<()> {
+        let v2 = mounts.iter().find(|mount| is_v2(mount)).map(|mount| self.make_v2(mount));
+        if let Some(Ok(())) = v2 {
+            return Ok(());
         }
-        apply(&group, &settings)?;
+        for (controller, settings) in settings_v1(&self.limits) {
+            let has = |mount: &&CgroupMount| mount.controllers.iter().any(|c| c == controller);
+            let Some(mount) = mounts.iter().find(has) else {
+                if let Some(Err(error)) = v2 {
+                    return Err(error);
+                }
+                bail!("the host has no {controller} controller");
+            };
+            let group = mount.own.join(&self.name);
+            if !self.groups.contains(&group) {
+                host::make_cgroup(&group)?;
+                self.groups.push(group.clone());
+            }
+            self.settings.extend(apply(&group, settings)?);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Makes the group below the nearest ancestor of our own where its limits can be set.
-fn make_v2(
-    mount: &CgroupMount,
-    limits: &Limits,
-    name: &str,
-    groups: &mut Vec<PathBuf>,
-) -> Result<()> {
-    let mut result = Err(anyhow::anyhow!("no cgroup v2 with the memory, pids and cpu controllers"));
-    for parent in upwards(mount) {
-        // Where they are on already, or may not be turned on, this changes nothing.
-        let _ = host::write_cgroup(&parent.join("cgroup.subtree_control"), "+memory +pids +cpu");
-        let group = parent.join(name);
-        if let Err(error) = host::make_cgroup(&group) {
-            result = Err(error);
-            continue;
-        }
-        match apply(&group, &settings_v2(limits)) {
-            Ok(()) => {
-                groups.push(group);
-                return Ok(());
-            }
-            Err(error) => {
-                remove(&[group]);
+    /// Makes the group below the nearest ancestor of our own where its limits can be set.
+    fn make_v2(&mut self, mount: &CgroupMount) -> Result<()> {
+        let mut result =
+            Err(anyhow::anyhow!("no cgroup v2 with the memory, pids and cpu controllers"));
+        for parent in upwards(mount) {
+            // Where they are on already, or may not be turned on, this changes nothing.
+            let _ =
+                host::write_cgroup(&parent.join("cgroup.subtree_control"), "+memory +pids +cpu");
+            let group = parent.join(&self.name);
+            if let Err(error) = host::make_cgroup(&group) {
                 result = Err(error);
+                continue;
+            }
+            match apply(&group, settings_v2(&self.limits)) {
+                Ok(settings) => {
+                    self.groups.push(group);
+                    self.settings = settings;
+                    return Ok(());
+                }
+                Err(error) => {
+                    remove(&[group]);
+                    result = Err(error);
+                }
             }
         }
+        result
     }
-    result
 }
 
-fn apply(group: &Path, settings: &[Setting]) -> Result<()> {
-    settings.iter().try_for_each(|(file, value)| host::write_cgroup(&group.join(file), value))
+/// Writes settings to a group's files; returns them by their paths.
+fn apply(group: &Path, settings: Vec<Setting>) -> Result<Vec<(PathBuf, String)>> {
+    let settings = settings.into_iter().map(|(file, value)| {
+        let path = group.join(file);
+        host::write_cgroup(&path, &value)?;
+        Ok((path, value))
+    });
+    settings.collect()
 }
 
-fn memory(limits: &Limits) -> String {
-    limits.memory.saturating_add(OVERHEAD).to_string()
-}
-
-/// A thread for each vCPU, KVM's own, and a process for each worker.
-fn processes(limits: &Limits) -> String {
-    (usize::from(limits.cpus) + 4 + limits.workers).to_string()
-}
-
-/// As much time as the vCPUs can use, and one CPU for the devices.
 fn quota(limits: &Limits) -> u64 {
-    (u64::from(limits.cpus) + 1) * PERIOD
+    limits.cpus * PERIOD
 }
 
 fn settings_v2(limits: &Limits) -> Vec<Setting> {
     vec![
-        ("memory.max", memory(limits)),
-        ("pids.max", processes(limits)),
+        ("memory.max", limits.memory_bytes.to_string()),
+        ("pids.max", limits.threads.to_string()),
         ("cpu.max", format!("{} {PERIOD}", quota(limits))),
     ]
 }
 
 fn settings_v1(limits: &Limits) -> [(&'static str, Vec<Setting>); 3] {
     [
-        ("memory", vec![("memory.limit_in_bytes", memory(limits))]),
-        ("pids", vec![("pids.max", processes(limits))]),
+        ("memory", vec![("memory.limit_in_bytes", limits.memory_bytes.to_string())]),
+        ("pids", vec![("pids.max", limits.threads.to_string())]),
         (
             "cpu",
             vec![

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use devices::bounds::Bounds;
 use worker::jail::layers::Layer;
 use worker::layout;
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::layers::{self, Requirement};
+use crate::limits::{self, Limits, Time};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -22,6 +24,11 @@ Exit status:
   125  casemate could not do its part
   126  the command cannot be executed
   127  the command was not found";
+
+/// What `run --help` and `boot --help` end with.
+fn after_help() -> String {
+    format!("{EXIT_STATUS}\n\n{}", limits::HELP)
+}
 
 /// Run untrusted work in a KVM microVM made of separate processes.
 #[derive(Debug, Parser)]
@@ -40,14 +47,14 @@ pub enum Command {
     /// Boots a Linux kernel with a read-only root and a private overlay, runs COMMAND in it, and
     /// ends with its exit status. The command's stdout is stdout, its stderr is stderr. SIGINT,
     /// SIGTERM, SIGHUP and SIGQUIT are forwarded to it; a third one ends the run.
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = after_help())]
     Run(RunArgs),
     /// Boot a kernel as it is
     ///
     /// The same sandbox without casemate's agent, for guests that bring their own init and for
     /// bare-metal guests. The first console is stdin and stdout. A guest ends the run with an exit
     /// code by writing it, one byte, to I/O port 0x603.
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = after_help())]
     Boot(BootArgs),
     /// Tell whether this host is fit to hold hostile guests
     ///
@@ -125,9 +132,18 @@ pub struct CommonArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=i64::from(layout::CPUS_MAX)))]
     pub cpus: u8,
-    /// End the run after this time: 90s, 5min [default: no limit]
-    #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<humantime::Duration>,
+    /// End the run after this time: 90s, 5min; `none` for no limit
+    #[arg(long, value_name = "DURATION", default_value = limits::TIME,
+          value_parser = limits::parse_time)]
+    pub timeout: Time,
+    /// Write at most so much of stdout, and of stderr; the rest is dropped and counted
+    #[arg(long, value_name = "SIZE", default_value = limits::OUTPUT,
+          value_parser = limits::parse_bytes)]
+    pub max_output: u64,
+    /// Write at most so much of each in a second; what comes faster is held back
+    #[arg(long, value_name = "SIZE", default_value = limits::RATE,
+          value_parser = limits::parse_rate)]
+    pub max_output_rate: u64,
     /// Refuse to start without this layer in full, or below this level of it [repeatable]
     #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
           value_parser = layers::parse_requirement)]
@@ -144,6 +160,12 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
+    /// What the run is limited to.
+    pub fn limits(&self) -> Limits {
+        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
+        Limits { time: self.timeout, output }
+    }
+
     /// The options that weaken the default, as they were given.
     pub fn insecure(&self) -> Vec<String> {
         let missing = self.insecure_allow_missing.iter();

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 
 use anyhow::Result;
+use devices::bounds::Bounds;
 use protocol::task::Task;
 
 use crate::cli::{BootArgs, CommonArgs, DiskArg, RunArgs};
@@ -31,6 +32,8 @@ pub struct Guest {
     pub agent: bool,
     /// Where the kernel's console is kept.
     pub console: Option<File>,
+    /// How much output there may be, of each stream.
+    pub output: Bounds,
 }
 
 /// The kernel's command line with the agent.
@@ -76,6 +79,7 @@ impl Guest {
             disks,
             agent: true,
             console,
+            output: args.common.limits().output,
         })
     }
 
@@ -94,6 +98,7 @@ impl Guest {
             disks: images(&args.common)?,
             agent: false,
             console: None,
+            output: args.common.limits().output,
         })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
 //! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
-//! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], and
-//! [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
+//! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
+//! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
 mod breach;
 mod cgroup;
@@ -11,17 +11,20 @@ mod cli;
 mod confine;
 mod doctor;
 mod drill;
+mod facts;
 mod guest;
 mod host;
 mod identity;
 mod initramfs;
 mod layers;
+mod limits;
 mod outcome;
 mod report;
 mod sandbox;
 mod signals;
 mod spawn;
 mod supervise;
+mod watched;
 
 use anyhow::Result;
 use clap::Parser;
@@ -31,21 +34,25 @@ use worker::jail::leave;
 
 use cli::{Cli, Command, CommonArgs};
 use guest::Guest;
-use supervise::{End, Rules, Watch};
+use report::End;
+use supervise::{Rules, Watch};
 
 /// Exit status of a command line that cannot be.
 const USAGE: u8 = 2;
 
 /// Runs a guest from its files to its end.
 fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
-    let watch = Watch::new(options.timeout.map(Into::into))?;
+    let limits = options.limits();
+    let watch = Watch::new(limits.time)?;
     let guest = guest()?;
     let rules = Rules {
         floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
         learn: options.insecure_learn_syscalls,
         insecure: options.insecure(),
+        limits,
     };
-    let sandbox = sandbox::start(guest, Layers::ALL)?;
+    let layers = spawn::without_missing(Layers::ALL, &options.insecure_allow_missing);
+    let sandbox = sandbox::start(guest, layers)?;
     Ok(watch.until_end(sandbox, rules))
 }
 
@@ -64,6 +71,9 @@ fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Res
     let report = options.report.as_deref().map(host::create).transpose()?;
     let end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
     if let Some(line) = end.outcome.message() {
+        complain(&line);
+    }
+    if let Some(line) = limits::dropped_in_words(&end.dropped) {
         complain(&line);
     }
     if let Some(file) = report {

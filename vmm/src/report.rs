@@ -5,13 +5,52 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use devices::serve::Dropped;
 use serde::Serialize;
 use worker::jail::layers::Layer;
 
 use crate::breach::Call;
-use crate::layers::State;
-use crate::outcome::Outcome;
-use crate::supervise::{End, Phases};
+use crate::facts::Phases;
+use crate::layers::{Finding, State};
+use crate::limits::{self, InForce};
+use crate::outcome::{Outcome, in_words};
+
+/// Everything there is to say about a run.
+#[derive(Debug)]
+pub struct End {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When what happened.
+    pub phases: Phases,
+    /// Each worker's name and peak resident memory in KiB.
+    pub peaks: Vec<(String, u64)>,
+    /// The last bytes of the kernel's console.
+    pub kernel_log: Vec<u8>,
+    /// The layers of every worker, as read back.
+    pub findings: Vec<Finding>,
+    /// The options that weaken the default.
+    pub insecure: Vec<String>,
+    /// What the run was limited to, if it began.
+    pub limits: Option<InForce>,
+    /// Output that was dropped.
+    pub dropped: Dropped,
+}
+
+impl End {
+    /// The end of a run that never began.
+    pub fn refused(error: &anyhow::Error) -> Self {
+        Self {
+            outcome: Outcome::Refused(in_words(error)),
+            phases: Phases::default(),
+            peaks: Vec::new(),
+            kernel_log: Vec::new(),
+            findings: Vec::new(),
+            insecure: Vec::new(),
+            limits: None,
+            dropped: Dropped::default(),
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -27,6 +66,7 @@ struct Report<'a> {
     layers: Vec<LayerReport>,
     /// What weakens the default, by the names of the options.
     insecure: Vec<String>,
+    limits: &'a Option<InForce>,
     phases_ms: PhasesMs,
     workers: Vec<WorkerReport<'a>>,
     kernel_console: Option<String>,
@@ -62,7 +102,24 @@ struct WorkerReport<'a> {
 
 /// Writes the report of `end`.
 pub fn write(file: File, end: &End) -> Result<()> {
-    let report = Report {
+    (&file).write_all(text(end)?.as_bytes()).context("cannot write the report")
+}
+
+/// The report as text, at most [`limits::REPORT`] bytes. The guest has a say in nothing that is long
+/// but its kernel's last words, which are the first to go.
+fn text(end: &End) -> Result<String> {
+    let mut report = report(end);
+    let mut text = serde_json::to_string_pretty(&report)?;
+    if text.len() >= limits::REPORT {
+        report.kernel_console = None;
+        text = serde_json::to_string_pretty(&report)?;
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+fn report(end: &End) -> Report<'_> {
+    Report {
         outcome: end.outcome.kind(),
         exit_status: end.outcome.exit_status(),
         code: match end.outcome {
@@ -81,6 +138,7 @@ pub fn write(file: File, end: &End) -> Result<()> {
         },
         layers: Layer::ALL.into_iter().filter_map(|layer| layer_report(layer, end)).collect(),
         insecure: end.insecure.clone(),
+        limits: &end.limits,
         phases_ms: phases(&end.phases),
         workers: end
             .peaks
@@ -91,10 +149,7 @@ pub fn write(file: File, end: &End) -> Result<()> {
             .outcome
             .wants_kernel_log()
             .then(|| String::from_utf8_lossy(&end.kernel_log).into_owned()),
-    };
-    let mut text = serde_json::to_string_pretty(&report)?;
-    text.push('\n');
-    (&file).write_all(text.as_bytes()).context("cannot write the report")
+    }
 }
 
 fn phases(phases: &Phases) -> PhasesMs {
@@ -126,4 +181,43 @@ fn layer_report(layer: Layer, end: &End) -> Option<LayerReport> {
     let reason = reason.map(|reason| format!("{}: {reason}", worst.worker));
     let level = findings().map(|finding| finding.level).min()?;
     Some(LayerReport { layer: layer.name(), state, level, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::MOST_LOG;
+
+    /// The longest that a guest and a worker can make it.
+    fn longest(reason: usize) -> End {
+        let layers = Layer::ALL.into_iter().map(|layer| Finding {
+            worker: "console".to_owned(),
+            layer,
+            state: State::Partial("\u{1}".repeat(200)),
+            level: u8::MAX,
+        });
+        End {
+            outcome: Outcome::Failed("console".to_owned(), "\"".repeat(reason)),
+            peaks: (0..32).map(|n| (format!("blk{n}"), u64::MAX)).collect(),
+            // A control character takes six bytes in JSON.
+            kernel_log: vec![1; MOST_LOG],
+            findings: layers.collect(),
+            ..End::refused(&anyhow::anyhow!(""))
+        }
+    }
+
+    #[test]
+    fn it_is_never_longer_than_its_limit() {
+        let text = text(&longest(worker::status::TEXT)).unwrap();
+        assert!(text.len() <= limits::REPORT && text.contains(&"\\u0001".repeat(MOST_LOG)));
+    }
+
+    #[test]
+    fn the_kernels_last_words_are_the_first_to_go() {
+        let text = text(&longest(32 << 10)).unwrap();
+        assert!(text.len() <= limits::REPORT, "{}", text.len());
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["kernel_console"], serde_json::Value::Null);
+        assert_eq!(report["outcome"], "failed");
+    }
 }

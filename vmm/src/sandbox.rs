@@ -19,7 +19,7 @@ use worker::jail::layers::{Layer, Layers};
 use worker::plan::{Device, Plan, Role};
 use worker::{fds, layout};
 
-use crate::cgroup::{Cgroup, Limits};
+use crate::cgroup::{self, Cgroup};
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
@@ -32,6 +32,8 @@ use crate::spawn::{Child, Program, spawn};
 pub struct Worker {
     /// `vcpu`, `console`, `blk0`, …
     pub name: String,
+    /// What it was told to be.
+    pub plan: Plan,
     /// The process.
     pub child: Child,
     /// The reading end of its status pipe.
@@ -51,6 +53,8 @@ pub struct Sandbox {
     pub agent: bool,
     /// What is booted, for messages.
     pub boots: String,
+    /// Size of guest RAM in bytes.
+    pub memory: u64,
     /// The workers' control group, if it could be had.
     pub cgroup: Option<Cgroup>,
     /// What the launcher did for every worker.
@@ -83,10 +87,9 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let (parts, Ends { go, signals }) = Parts::of(guest)?;
     let roles = parts.roles();
     let identity = Identity::of_sandbox();
-    let limits =
-        Limits { memory: parts.guest.memory, cpus: parts.guest.cpus, workers: roles.len() };
+    let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
     let cgroup = if layers.has(Layer::Cgroup) {
-        Cgroup::create(&limits).map_err(|error| in_words(&error))
+        Cgroup::create(limits).map_err(|error| in_words(&error))
     } else {
         Err("not asked for".to_owned())
     };
@@ -99,9 +102,10 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     }
     let given = Given {
         layers,
-        cgroup: cgroup.as_ref().map(Cgroup::name).map_err(Clone::clone),
+        cgroup: cgroup.as_ref().map(Cgroup::read_back).map_err(Clone::clone),
         core_sched,
         uid: identity.uid,
+        gid: identity.gid,
     };
     Ok(Sandbox {
         workers,
@@ -109,6 +113,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         signals,
         agent: parts.guest.agent,
         boots: parts.guest.name,
+        memory: parts.guest.memory,
         cgroup: cgroup.ok(),
         given,
     })
@@ -219,7 +224,11 @@ impl Parts {
                 initrd: self.guest.initrd.is_some(),
                 cmdline: self.guest.cmdline.clone(),
             },
-            Role::Console { agent: self.guest.agent, log: self.guest.console.is_some() },
+            Role::Console {
+                agent: self.guest.agent,
+                log: self.guest.console.is_some(),
+                output: self.guest.output,
+            },
         ];
         let disks =
             (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
@@ -251,7 +260,7 @@ impl Parts {
         };
         let child = spawn(program, plan.layers, admit)
             .with_context(|| format!("cannot start the {name} worker"))?;
-        Ok(Worker { name, child, status })
+        Ok(Worker { name, plan: plan.clone(), child, status })
     }
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.

@@ -74,7 +74,7 @@ pub fn spawn(
 
     let wanted = NAMESPACES.iter().filter(|(layer, _)| layers.has(*layer));
     let flags = wanted.fold(libc::CLONE_PIDFD, |flags, (_, flag)| flags | flag);
-    match clone(flags)? {
+    match clone(flags).map_err(without_namespaces)? {
         None => {
             drop(admission);
             become_program(program.file, &argv, &program.table, &admitted, layers)
@@ -87,6 +87,40 @@ pub fn spawn(
             Ok(child)
         }
     }
+}
+
+/// `layers` without those namespaces among `expendable` that cannot be had here.
+pub fn without_missing(layers: Layers, expendable: &[Layer]) -> Layers {
+    // A user without privileges may make the others only together with a user namespace.
+    let privileged = rustix::process::geteuid().is_root();
+    let mut left = layers;
+    for (layer, flag) in NAMESPACES.iter().filter(|(layer, _)| expendable.contains(layer)) {
+        let with = if privileged || !left.has(Layer::UserNs) { 0 } else { libc::CLONE_NEWUSER };
+        match clone(libc::CLONE_PIDFD | flag | with) {
+            Ok(None) => worker::jail::leave(0),
+            Ok(Some(child)) => drop(reap(&child)),
+            Err(_) => left = left.without(*layer),
+        }
+    }
+    left
+}
+
+/// Says which layer is missing when a process in new namespaces cannot be started, and what would
+/// bring it.
+fn without_namespaces(error: anyhow::Error) -> anyhow::Error {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    let remedy = match cause.and_then(std::io::Error::raw_os_error) {
+        Some(libc::ENOSPC | libc::EUSERS) => {
+            "their number is limited: sysctl -w user.max_user_namespaces=16384"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "they are forbidden: sysctl -w kernel.unprivileged_userns_clone=1, \
+             kernel.apparmor_restrict_unprivileged_userns=0"
+        }
+        Some(libc::EINVAL) => "it takes a kernel with CONFIG_USER_NS and all the other kinds",
+        _ => return error,
+    };
+    error.context(format!("layer user-ns or another namespace is missing ({remedy})"))
 }
 
 /// Clones this process. `None` in the child.
@@ -102,11 +136,7 @@ pub fn clone(flags: libc::c_int) -> Result<Option<Child>> {
     let pid =
         unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match pid {
-        -1 => Err(std::io::Error::last_os_error()).context(
-            "cannot start a process in new namespaces (are user namespaces allowed? \
-             sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
-             kernel.apparmor_restrict_unprivileged_userns)",
-        ),
+        -1 => Err(std::io::Error::last_os_error()).context("cannot start a process"),
         0 => Ok(None),
         pid => Ok(Some(Child {
             pid: libc::pid_t::try_from(pid)?,

@@ -1,5 +1,7 @@
 //! The blk worker's loop.
 
+use std::time::Duration;
+
 use rustix::event::{PollFd, PollFlags};
 
 use super::{LAST_TURNS, Turn, poll_for, ready};
@@ -41,7 +43,7 @@ impl<'m, D: Disk> BlkLoop<'m, D> {
                 PollFd::from_borrowed_fd(self.link.control(), PollFlags::IN),
                 PollFd::from_borrowed_fd(kick, PollFlags::IN),
             ];
-            poll_for(&mut fds, wait && !self.busy)?;
+            poll_for(&mut fds, (!wait || self.busy).then_some(Duration::ZERO))?;
             (ready(&fds[0]), ready(&fds[1]))
         };
         if message && self.control()? {

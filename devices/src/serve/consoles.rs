@@ -1,6 +1,7 @@
 //! The console worker's loop.
 
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -20,8 +21,31 @@ const INPUT: usize = 4096;
 pub enum News<'a> {
     /// The command came further. `Ended` comes when all of its output has been written.
     Life(&'a Life),
+    /// Output that was beyond its bounds, up to now. Told when it begins, each time it has doubled,
+    /// and exactly before `Ended` and at the end.
+    Dropped(Dropped),
     /// The end, with the kernel's last words and whether they were a panic.
     KernelLog(&'a [u8], bool),
+}
+
+/// Bytes that were dropped, because they were beyond what may be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Of standard output.
+    pub stdout: u64,
+    /// Of standard error.
+    pub stderr: u64,
+    /// Of the kernel's console, for its file.
+    pub console: u64,
+}
+
+impl Dropped {
+    fn has_doubled_since(&self, before: &Self) -> bool {
+        let doubled = |now: u64, before: u64| now > 0 && now / 2 >= before;
+        doubled(self.stdout, before.stdout)
+            || doubled(self.stderr, before.stderr)
+            || doubled(self.console, before.console)
+    }
 }
 
 /// The console worker's descriptors besides the devices' own.
@@ -40,6 +64,8 @@ pub struct ConsoleLoop<'m, F> {
     inputs: Inputs,
     /// How many steps of the command's life have been told.
     told: usize,
+    /// What was told of dropped output.
+    told_dropped: Dropped,
     tell: F,
 }
 
@@ -56,7 +82,7 @@ enum Source {
 impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
     /// A loop that has not begun.
     pub fn new(lines: Vec<Line<'m>>, inputs: Inputs, tell: F) -> Self {
-        Self { lines, inputs, told: 1, tell }
+        Self { lines, inputs, told: 1, told_dropped: Dropped::default(), tell }
     }
 
     /// Serves until the virtual machine ends. Whatever ends it, the last words of its kernel are
@@ -94,6 +120,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         for line in &mut self.lines {
             line.serve()?;
         }
+        self.tell_dropped(Dropped::has_doubled_since)?;
         self.tell_life()?;
         Ok(if ended { Turn::Ended } else { Turn::Worked })
     }
@@ -101,6 +128,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
     fn woken(&self, wait: bool) -> Result<Vec<Source>, Fault> {
         let mut sources = Vec::new();
         let mut fds = Vec::new();
+        let mut within = (!wait).then_some(Duration::ZERO);
         let mut add = |source, fd, flags| {
             sources.push(source);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
@@ -117,6 +145,10 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
                 if let Some(fd) = sink.waiting() {
                     add(Source::Sink(index, number), fd, PollFlags::OUT);
                 }
+                // Its reader may be ready long before its pace allows more.
+                if let Some(pause) = sink.pause() {
+                    within = Some(within.map_or(pause, |within| within.min(pause)));
+                }
             }
             if let Some(stdin) = self.inputs.stdin.as_ref().filter(|_| port.input_room() > 0) {
                 add(Source::Stdin(index), stdin.as_fd(), PollFlags::IN);
@@ -125,7 +157,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         if let Some(signals) = &self.inputs.signals {
             add(Source::Signals, signals.as_fd(), PollFlags::IN);
         }
-        poll_for(&mut fds, wait)?;
+        poll_for(&mut fds, within)?;
         let woken = sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd));
         Ok(woken.map(|(source, _)| source).collect())
     }
@@ -163,18 +195,44 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         Ok(())
     }
 
-    /// Tells of every step of the command's life; of its end only once its output is out.
+    /// Tells what was dropped, if `due` compares it so with what was told before.
+    fn tell_dropped(&mut self, due: impl Fn(&Dropped, &Dropped) -> bool) -> Result<(), Fault> {
+        let mut dropped = Dropped::default();
+        for line in &self.lines {
+            let [first, second] =
+                line.joined.port().sinks().map(|sink| sink.map_or(0, Sink::dropped));
+            match line.joined {
+                Joined::KernelLog(_) => dropped.console = first,
+                Joined::Channel(_) | Joined::Raw(_) => {
+                    (dropped.stdout, dropped.stderr) = (first, second);
+                }
+            }
+        }
+        if due(&dropped, &self.told_dropped) {
+            (self.tell)(News::Dropped(dropped))?;
+            self.told_dropped = dropped;
+        }
+        Ok(())
+    }
+
+    /// Tells of every step of the command's life; of its end only once its output is out, and how
+    /// much of it was dropped is told.
     fn tell_life(&mut self) -> Result<(), Fault> {
+        let mut due = Vec::new();
         for line in &self.lines {
             let Joined::Channel(channel) = &line.joined else { continue };
             let unwritten = channel.sinks().into_iter().flatten().any(|sink| sink.held() > 0);
-            for life in channel.lives().iter().skip(self.told) {
-                if unwritten && matches!(life, Life::Ended(_)) {
-                    break;
-                }
-                (self.tell)(News::Life(life))?;
-                self.told += 1;
+            let lives = channel.lives().iter().skip(self.told);
+            due.extend(
+                lives.take_while(|life| !unwritten || !matches!(life, Life::Ended(_))).cloned(),
+            );
+        }
+        for life in due {
+            if matches!(life, Life::Ended(_)) {
+                self.tell_dropped(Dropped::ne)?;
             }
+            (self.tell)(News::Life(&life))?;
+            self.told += 1;
         }
         Ok(())
     }
@@ -200,8 +258,12 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
             if let Joined::KernelLog(log) = &mut line.joined {
                 log.close();
             }
-            line.sinks().for_each(|sink| while sink.write() {});
+            line.sinks().for_each(|sink| {
+                sink.hurry();
+                while sink.write() {}
+            });
         }
+        self.tell_dropped(Dropped::ne)?;
         self.tell_life()?;
         for line in &mut self.lines {
             if let Joined::KernelLog(log) = &mut line.joined {

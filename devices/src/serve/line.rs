@@ -97,12 +97,14 @@ impl<'m> Line<'m> {
         self.joined.port_mut().sinks_mut().into_iter().flatten()
     }
 
-    /// Writes all that the sinks hold, however long its readers take. True if there was something.
+    /// Writes all that the sinks hold, however long its readers take and whatever their pace. True if
+    /// there was something.
     pub(super) fn flush(&mut self) -> Result<bool, Fault> {
         let mut flushed = false;
         for sink in self.sinks() {
+            sink.hurry();
             while let Some(fd) = sink.waiting() {
-                poll_for(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], true)?;
+                poll_for(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None)?;
                 flushed |= sink.write();
             }
         }

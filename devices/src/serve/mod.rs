@@ -10,6 +10,8 @@
 //! once more and the loop returns. `run` is the whole life of a worker; `turn` is one turn, for a
 //! caller that wants to see what lies between two. Neither opens or closes a descriptor.
 
+use std::time::Duration;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -20,7 +22,7 @@ mod consoles;
 mod line;
 
 pub use blk::BlkLoop;
-pub use consoles::{ConsoleLoop, Inputs, News};
+pub use consoles::{ConsoleLoop, Dropped, Inputs, News};
 pub use line::{Joined, Line};
 
 /// Turns of serving after the end; with the budget of a turn this bounds what is still moved.
@@ -37,10 +39,10 @@ pub enum Turn {
     Ended,
 }
 
-/// Waits for any of `fds`, or only looks.
-fn poll_for(fds: &mut [PollFd<'_>], wait: bool) -> Result<(), Fault> {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(fds, (!wait).then_some(&now)) {
+/// Waits for any of `fds`, or for so long.
+fn poll_for(fds: &mut [PollFd<'_>], within: Option<Duration>) -> Result<(), Fault> {
+    let within = within.and_then(|within| Timespec::try_from(within).ok());
+    match poll(fds, within.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(Fault::System("cannot poll", errno)),
     }

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod blk;
+mod bounds;
 mod chain;
 mod channel;
 mod console;

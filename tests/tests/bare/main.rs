@@ -9,17 +9,29 @@
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
+//! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
+//! | [`bounds`] | time, output, report: what there is no end to by itself |
+//! | [`jail`] | the layers around a running guest's workers, read from /proc |
+//! | [`missing`] | hosts that lack a layer |
+//! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
+//! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`errors`] | what casemate refuses, and in which words |
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
 
+mod bounds;
 mod console;
 mod disk;
+mod drill;
 mod ends;
 mod errors;
+mod forbidden;
 mod images;
+mod jail;
+mod leftovers;
 mod lives;
 mod memory;
+mod missing;
 mod violations;
 
 use std::process::ExitCode;
@@ -33,6 +45,12 @@ fn main() -> ExitCode {
         disk::tests(),
         violations::tests(),
         lives::tests(),
+        leftovers::tests(),
+        bounds::tests(),
+        jail::tests(),
+        missing::tests(),
+        forbidden::tests(),
+        drill::tests(),
         errors::tests(),
     ];
     tests::suite::run("bare", suites.into_iter().flatten().collect())

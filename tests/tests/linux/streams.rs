@@ -15,6 +15,8 @@ pub fn tests() -> Vec<Test> {
         Test::new("streams::stdout_and_stderr_stay_apart", NEEDS, apart),
         Test::new("streams::a_closed_stdout_is_a_broken_pipe", NEEDS, closed_stdout),
         Test::new("streams::a_slow_reader_gets_everything", NEEDS, slow_reader),
+        Test::new("streams::too_much_is_dropped_and_counted", NEEDS, too_much),
+        Test::new("streams::too_fast_is_held_back", NEEDS, too_fast),
     ]
 }
 
@@ -64,4 +66,33 @@ fn slow_reader() {
     assert_same(&found, expected.as_bytes(), "stdout");
     let end = running.end();
     end.exits(3).check(end.stderr == "done\n", "stderr is not what the command wrote");
+}
+
+/// Each stream has its own amount, and the command is none the wiser.
+fn too_much() {
+    let dir = Scratch::new();
+    let text = "yes out | head -c 300000; yes err | head -c 200000 >&2; exit 3";
+    let end = run(&dir, &["--max-output", "100K"], &script(text)).end();
+    end.exits(3).outcome("exited");
+    assert_same(&end.stdout, &b"out\n".repeat(25_600), "stdout");
+    let (dropped_out, dropped_err) = (300_000 - 102_400, 200_000 - 102_400);
+    let line = format!(
+        "casemate: dropped {dropped_out} bytes of stdout and {dropped_err} bytes of stderr \
+         (--max-output)\n"
+    );
+    let expected = "err\n".repeat(25_600) + &line;
+    assert_same(end.stderr.as_bytes(), expected.as_bytes(), "stderr");
+    let dropped = end.report.as_ref().unwrap()["limits"]["dropped"].clone();
+    end.check(dropped["stdout_bytes"] == dropped_out, "the report has another count");
+    end.check(dropped["stderr_bytes"] == dropped_err, "the report has another count");
+}
+
+fn too_fast() {
+    let dir = Scratch::new();
+    let text = "yes out | head -c 300000; exit 3";
+    let end = run(&dir, &["--max-output-rate", "100K"], &script(text)).end();
+    end.exits(3).is_silent();
+    assert_same(&end.stdout, &b"out\n".repeat(75_000), "stdout");
+    let took = end.phase("command_ended").unwrap() - end.phase("command_started").unwrap();
+    end.check(took > 2500.0, "it was faster than its rate");
 }

@@ -25,6 +25,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result, bail};
 use bare::Op;
 use clap::Args;
+use devices::bounds::Bounds;
 use prober::catalogue;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Serialize;
@@ -122,8 +123,8 @@ fn drill(args: &DrillArgs) -> Result<Report> {
     let program = host::companion("casemate-prober")?;
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
-    let limits = Limits { memory: MEMORY, cpus: 1, workers: 1 };
-    let cgroup = Cgroup::create(&limits).map_err(|error| crate::outcome::in_words(&error));
+    let cgroup =
+        Cgroup::create(Limits::of(MEMORY, 1, 1)).map_err(|error| crate::outcome::in_words(&error));
     let scope = Scope {
         only: args.techniques.clone(),
         quick: args.quick,
@@ -189,6 +190,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         disks: vec![disk("writable.img", false)?, disk("read-only.img", true)?],
         agent: true,
         console: None,
+        output: Bounds::NONE,
     })
 }
 

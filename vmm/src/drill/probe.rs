@@ -14,7 +14,7 @@ use worker::plan::Role;
 use worker::status::{RECORD, Record};
 
 use super::bait::Laid;
-use crate::breach::{self, Call, Reply};
+use crate::breach::{self, Call, Heard, Reply};
 use crate::cgroup::Cgroup;
 use crate::identity::Identity;
 use crate::outcome::in_words;
@@ -204,9 +204,13 @@ impl Attempt {
                     sealed = true;
                 }
             } else if ready.listener {
-                let call = self.listener.as_ref().and_then(|l| breach::receive(l, self.reply));
-                if let Some(call) = call.filter(|_| self.reply == Reply::Hold) {
-                    return Ok(Ending::Caught(call));
+                let heard = self.listener.as_ref().map(|l| breach::receive(l, self.reply));
+                match heard {
+                    Some(Heard::Call(call)) if self.reply == Reply::Hold => {
+                        return Ok(Ending::Caught(call));
+                    }
+                    Some(Heard::End) => self.listener = None,
+                    _ => {}
                 }
             } else if ready.end {
                 return Ok(Ending::Ended(self.reap()));

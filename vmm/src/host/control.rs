@@ -1,5 +1,6 @@
 //! The host's control files: /proc of our own workers, and control groups.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,8 +24,32 @@ pub fn write_proc(pid: libc::pid_t, file: &str, value: &str) -> Result<()> {
 
 /// Reads a file of process `pid`.
 pub fn read_proc(pid: libc::pid_t, file: &str) -> Result<String> {
+    read_at_once(Path::new(&format!("/proc/{pid}/{file}")))
+}
+
+/// Reads a file of this process.
+pub fn read_own(file: &str) -> Result<String> {
+    read_at_once(&Path::new("/proc/self").join(file))
+}
+
+/// Reads a file whose size the kernel does not tell, without feeling for it bit by bit.
+fn read_at_once(path: &Path) -> Result<String> {
+    let mut bytes = Vec::with_capacity(8 << 10);
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.with_context(|| format!("cannot read {path:?}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What a link of process `pid` leads to.
+pub fn proc_link(pid: libc::pid_t, file: &str) -> Result<PathBuf> {
     let path = format!("/proc/{pid}/{file}");
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    std::fs::read_link(&path).with_context(|| format!("cannot read {path}"))
+}
+
+/// What a link of this process leads to.
+pub fn own_link(file: &str) -> Result<PathBuf> {
+    let path = format!("/proc/self/{file}");
+    std::fs::read_link(&path).with_context(|| format!("cannot read {path}"))
 }
 
 /// Names in a directory of process `pid`, with what each links to, if it is a link.
@@ -34,7 +59,8 @@ pub fn tasks(pid: libc::pid_t, directory: &str) -> Result<Vec<(String, Option<St
     entries
         .map(|entry| {
             let entry = entry?;
-            let link = std::fs::read_link(entry.path()).ok();
+            let is_link = entry.file_type()?.is_symlink();
+            let link = is_link.then(|| std::fs::read_link(entry.path()).ok()).flatten();
             let link = link.map(|link| link.to_string_lossy().into_owned());
             Ok((entry.file_name().to_string_lossy().into_owned(), link))
         })
@@ -89,6 +115,11 @@ pub fn parse_cgroup_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
 /// Makes a control group.
 pub fn make_cgroup(group: &Path) -> Result<()> {
     std::fs::create_dir(group).with_context(|| format!("cannot make control group {group:?}"))
+}
+
+/// Reads a control group's file.
+pub fn read_cgroup(path: &Path) -> Result<String> {
+    read_at_once(path)
 }
 
 /// Writes a control group's file.

@@ -21,8 +21,8 @@ pub mod kernel;
 pub mod modules;
 
 pub use control::{
-    CgroupMount, cgroup_mounts, make_cgroup, parse_cgroup_mounts, read_proc, remove_cgroup, tasks,
-    write_cgroup, write_proc,
+    CgroupMount, cgroup_mounts, make_cgroup, own_link, parse_cgroup_mounts, proc_link, read_cgroup,
+    read_own, read_proc, remove_cgroup, tasks, write_cgroup, write_proc,
 };
 
 /// The longest file that is read as a whole, in bytes: a module or the agent.

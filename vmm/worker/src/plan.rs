@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use devices::blk::{SECTOR, Shape};
+use devices::bounds::Bounds;
 use devices::console;
 use devices::mmio::Identity;
 
@@ -30,6 +31,8 @@ pub enum Role {
         agent: bool,
         /// There is a file for the kernel's console.
         log: bool,
+        /// How much output there may be, of each stream.
+        output: Bounds,
     },
     /// Serves one block device.
     Blk {
@@ -60,6 +63,19 @@ impl Device {
     pub fn queues(&self) -> impl Iterator<Item = u8> + use<> {
         (0..).take(self.identity().queues.len())
     }
+}
+
+/// What a descriptor is open on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// A pipe.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// An event.
+    Event,
+    /// What the user gave: a file, a terminal, whatever it is.
+    Anything,
 }
 
 /// Everything a worker is told.
@@ -111,7 +127,7 @@ impl Plan {
                 numbers.extend([fds::KVM, fds::KERNEL, fds::GO]);
                 numbers.extend(initrd.then_some(fds::INITRD));
             }
-            Role::Console { agent, log } => {
+            Role::Console { agent, log, .. } => {
                 numbers.extend([0, 1, 2]);
                 numbers.extend(agent.then_some(fds::SIGNALS));
                 numbers.extend(log.then_some(fds::LOG));
@@ -123,6 +139,30 @@ impl Plan {
             numbers.extend(device.queues().map(|queue| fds::kick(index, queue)));
         }
         numbers
+    }
+
+    /// Those of them that are still open once the worker is sealed, and what each is open on.
+    pub fn sealed_descriptors(&self) -> Vec<(RawFd, On)> {
+        let mut table = vec![(fds::STATUS, On::Pipe)];
+        let is_vcpu = matches!(self.role, Role::Vcpu { .. });
+        match self.role {
+            Role::Vcpu { .. } => table.push((fds::GO, On::Pipe)),
+            Role::Console { agent, log, .. } => {
+                table.extend([0, 1, 2].map(|number| (number, On::Anything)));
+                table.extend(agent.then_some((fds::SIGNALS, On::Pipe)));
+                table.extend(log.then_some((fds::LOG, On::Anything)));
+            }
+            Role::Blk { .. } => table.push((fds::IMAGE, On::Anything)),
+        }
+        for (index, device) in self.served() {
+            table.push((fds::control(index), On::Socket));
+            // KVM has the events of the vcpu worker.
+            if !is_vcpu {
+                table.push((fds::interrupt(index), On::Event));
+                table.extend(device.queues().map(|queue| (fds::kick(index, queue), On::Event)));
+            }
+        }
+        table
     }
 
     /// The worker's name: `vcpu`, `console`, `blk0`, …
@@ -155,9 +195,11 @@ impl Plan {
                 text.push(cmdline);
                 args.push(text);
             }
-            Role::Console { agent, log } => {
+            Role::Console { agent, log, output } => {
                 args.push(format!("agent={agent}").into());
                 args.push(format!("log={log}").into());
+                args.push(format!("output={}", output.bytes).into());
+                args.push(format!("rate={}", output.per_second).into());
             }
             Role::Blk { device } => args.push(format!("serves={device}").into()),
         }
@@ -174,9 +216,14 @@ impl Plan {
                 initrd: parse(field("initrd")?)?,
                 cmdline: field("cmdline")?.to_owned(),
             },
-            b"casemate-console" => {
-                Role::Console { agent: parse(field("agent")?)?, log: parse(field("log")?)? }
-            }
+            b"casemate-console" => Role::Console {
+                agent: parse(field("agent")?)?,
+                log: parse(field("log")?)?,
+                output: Bounds {
+                    bytes: parse(field("output")?)?,
+                    per_second: parse(field("rate")?)?,
+                },
+            },
             name if name.starts_with(b"casemate-blk") => {
                 Role::Blk { device: parse(field("serves")?)? }
             }
@@ -239,8 +286,8 @@ mod tests {
         [
             Role::Vcpu { cpus: 32, initrd: true, cmdline: odd },
             Role::Vcpu { cpus: 1, initrd: false, cmdline: OsString::new() },
-            Role::Console { agent: true, log: false },
-            Role::Console { agent: false, log: true },
+            Role::Console { agent: true, log: false, output: Bounds::NONE },
+            Role::Console { agent: false, log: true, output: Bounds { bytes: 7, per_second: 0 } },
             Role::Blk { device: 3 },
         ]
         .into_iter()
@@ -283,6 +330,24 @@ mod tests {
             let mut numbers = plan.descriptors();
             numbers.sort_unstable();
             assert_eq!(numbers, expected, "{}", plan.name());
+        }
+    }
+
+    #[test]
+    fn a_sealed_worker_has_closed_what_set_up_alone_needs() {
+        let expected: [&[RawFd]; 5] = [
+            &[3, 8, 16, 20, 24, 28],
+            &[3, 8, 16, 20, 24, 28],
+            &[0, 1, 2, 3, 5, 16, 17, 18, 19, 20, 21, 22, 23],
+            &[0, 1, 2, 3, 6, 16, 17, 18, 19, 20, 21, 22, 23],
+            &[3, 5, 28, 29, 30],
+        ];
+        for (plan, expected) in plans().iter().zip(expected) {
+            let mut numbers: Vec<RawFd> =
+                plan.sealed_descriptors().into_iter().map(|(number, _)| number).collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, expected, "{}", plan.name());
+            assert!(numbers.iter().all(|number| plan.descriptors().contains(number)));
         }
     }
 

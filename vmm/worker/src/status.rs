@@ -14,6 +14,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use devices::channel::End;
+use devices::serve::Dropped;
 use devices::violation::Violation;
 use protocol::frame::Failure;
 
@@ -55,6 +56,8 @@ pub enum Record {
     KernelLog(Vec<u8>),
     /// The kernel's last words were a panic.
     KernelPanic,
+    /// Output that was dropped up to now, because it was beyond what may be written.
+    Dropped(Dropped),
     /// The guest broke the device contract.
     Violation(Violation),
     /// The kernel or the initramfs cannot be booted, and why.
@@ -66,6 +69,7 @@ pub enum Record {
 impl Record {
     /// The record as bytes. Text beyond [`TEXT`] bytes is cut off.
     pub fn encode(&self) -> [u8; RECORD] {
+        let counts;
         let (kind, detail, number, text): (u8, u8, u32, &[u8]) = match self {
             Self::Sealed(landlock, listener) => {
                 (1, *landlock, listener.map_or(u32::MAX, RawFd::unsigned_abs), &[])
@@ -87,6 +91,10 @@ impl Record {
             Self::Violation(violation) => (14, *violation as u8, 0, &[]),
             Self::Boot(text) => (16, 0, 0, text.as_bytes()),
             Self::Failed(text) => (15, 0, 0, text.as_bytes()),
+            Self::Dropped(Dropped { stdout, stderr, console }) => {
+                counts = [stdout, stderr, console].map(|count| count.to_le_bytes()).concat();
+                (17, 0, 0, &counts)
+            }
         };
         let text = text.get(..TEXT).unwrap_or(text);
         let mut bytes = [0; RECORD];
@@ -124,10 +132,18 @@ impl Record {
             14 => Self::Violation(Violation::from_number(detail)?),
             15 => Self::Failed(lossy()),
             16 => Self::Boot(lossy()),
+            17 => Self::Dropped(dropped(text)?),
             _ => return None,
         };
         Some(record)
     }
+}
+
+fn dropped(text: &[u8]) -> Option<Dropped> {
+    let (counts, []) = text.as_chunks() else { return None };
+    let [stdout, stderr, console] = *counts else { return None };
+    let [stdout, stderr, console] = [stdout, stderr, console].map(u64::from_le_bytes);
+    Some(Dropped { stdout, stderr, console })
 }
 
 fn failure(detail: u8) -> Option<Failure> {
@@ -175,6 +191,7 @@ mod tests {
             Record::KernelPanic,
             Record::Failed("x".into()),
             Record::Boot("x".into()),
+            Record::Dropped(Dropped { stdout: 1, stderr: u64::MAX, console: 3 }),
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -189,7 +206,9 @@ mod tests {
     fn what_no_worker_writes_is_no_record() {
         let mut bytes = [0; RECORD];
         assert_eq!(Record::decode(&bytes), None);
-        for (kind, detail) in [(17, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)] {
+        for (kind, detail) in
+            [(17, 0), (18, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)]
+        {
             bytes[0] = kind;
             bytes[1] = detail;
             assert_eq!(Record::decode(&bytes), None, "{kind} {detail}");

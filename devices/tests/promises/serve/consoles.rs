@@ -5,13 +5,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use devices::Memory;
+use devices::bounds::Bounds;
 use devices::channel::{Channel, End, Life};
 use devices::console::{IDENTITY, QUEUE_SIZE};
 use devices::control::Message;
 use devices::kernel_log::KernelLog;
 use devices::link::Link;
 use devices::raw::Raw;
-use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
+use devices::serve::{ConsoleLoop, Dropped, Inputs, Joined, Line, News, Turn};
 use devices::testing::{Machine, Part, SplitRing, memory};
 use devices::violation::Fault;
 use protocol::frame::{Decoder, FromGuest, FromHost, MAX_PAYLOAD, Stream, VERSION, WINDOW};
@@ -22,19 +23,20 @@ use vm_memory::{Bytes, GuestAddress};
 use super::ended;
 use crate::Numbers;
 
-const NO_INPUT: Inputs = Inputs { stdin: None, signals: None };
+pub(super) const NO_INPUT: Inputs = Inputs { stdin: None, signals: None };
 
 /// What was told: a life, or the kernel's last words and whether they were a panic.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     Life(Life),
+    Dropped(Dropped),
     KernelLog(Vec<u8>, bool),
 }
 
 /// A guest's side of one console.
-struct Guest {
+pub(super) struct Guest {
     memory: &'static Memory,
-    machine: Machine,
+    pub(super) machine: Machine,
     receive: SplitRing,
     transmit: SplitRing,
     /// Where this guest's buffers are.
@@ -51,19 +53,19 @@ impl Guest {
         (Self { memory, machine, receive, transmit, buffers: base + 0x8000 }, link)
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         self.machine.start(0, &[&self.receive, &self.transmit]);
     }
 
     /// Writes bytes in a chain of its own, at the place of the chain's descriptor.
-    fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         let at = self.buffers + 0x2000 * u64::from(self.transmit.next);
         self.memory.write_slice(bytes, GuestAddress(at)).unwrap();
         self.transmit.add(&[Part::Out(at, u32::try_from(bytes.len()).unwrap())]);
         self.machine.kick(1);
     }
 
-    fn say(&mut self, frame: FromGuest<'_>) {
+    pub(super) fn say(&mut self, frame: FromGuest<'_>) {
         self.write(frame.encode().as_bytes());
     }
 
@@ -76,7 +78,7 @@ impl Guest {
     }
 
     /// What was written to the buffers, which are made available again.
-    fn read(&mut self) -> Vec<u8> {
+    pub(super) fn read(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut count = 0;
         while let Some((head, written)) = self.receive.take_used() {
@@ -91,19 +93,20 @@ impl Guest {
         bytes
     }
 
-    fn written(&mut self) -> usize {
+    pub(super) fn written(&mut self) -> usize {
         std::iter::from_fn(|| self.transmit.take_used()).count()
     }
 }
 
-type Tell = Box<dyn FnMut(News<'_>) -> Result<(), Fault>>;
-type Loop = ConsoleLoop<'static, Tell>;
+pub(super) type Tell = Box<dyn FnMut(News<'_>) -> Result<(), Fault>>;
+pub(super) type Loop = ConsoleLoop<'static, Tell>;
 
 fn consoles(lines: Vec<Line<'static>>, inputs: Inputs) -> (Loop, Receiver<Told>) {
     let (tell, told) = channel();
     let tell: Tell = Box::new(move |news| {
         let news = match news {
             News::Life(life) => Told::Life(life.clone()),
+            News::Dropped(dropped) => Told::Dropped(dropped),
             News::KernelLog(tail, panicked) => Told::KernelLog(tail.to_vec(), panicked),
         };
         tell.send(news).unwrap();
@@ -113,7 +116,7 @@ fn consoles(lines: Vec<Line<'static>>, inputs: Inputs) -> (Loop, Receiver<Told>)
 }
 
 /// Turns until there is nothing to do.
-fn settle(served: &mut Loop) {
+pub(super) fn settle(served: &mut Loop) {
     for _ in 0..100_000 {
         if served.turn(false).unwrap() == Turn::Idle {
             return;
@@ -122,14 +125,14 @@ fn settle(served: &mut Loop) {
     panic!("the loop does not come to rest");
 }
 
-fn open_pipe() -> (OwnedFd, OwnedFd) {
+pub(super) fn open_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe().unwrap();
     fcntl_setfl(&reader, OFlags::NONBLOCK).unwrap();
     (reader, writer)
 }
 
 /// Reads what is there.
-fn drain(reader: &OwnedFd) -> Vec<u8> {
+pub(super) fn drain(reader: &OwnedFd) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = rustix::io::read(reader, &mut piece) {
@@ -140,27 +143,39 @@ fn drain(reader: &OwnedFd) -> Vec<u8> {
 
 /// One console without the agent, and the reader of its output.
 fn raw(inputs: Inputs) -> (Guest, Loop, OwnedFd) {
-    let (mut guest, link) = Guest::new(memory(&[(0, 2 << 20)]), 0);
-    let (reader, stdout) = open_pipe();
-    let (served, _) = consoles(vec![Line::new(link, Joined::Raw(Raw::new(stdout)))], inputs);
-    guest.start();
+    let (guest, served, _told, reader) = raw_within(inputs, Bounds::NONE);
     (guest, served, reader)
 }
 
+/// The same within bounds, and what is told.
+pub(super) fn raw_within(inputs: Inputs, bounds: Bounds) -> (Guest, Loop, Receiver<Told>, OwnedFd) {
+    let (mut guest, link) = Guest::new(memory(&[(0, 2 << 20)]), 0);
+    let (reader, stdout) = open_pipe();
+    let raw = Raw::new(stdout).within(bounds);
+    let (served, told) = consoles(vec![Line::new(link, Joined::Raw(raw))], inputs);
+    guest.start();
+    (guest, served, told, reader)
+}
+
 /// The agent's console and what it is joined to.
-struct Agent {
-    guest: Guest,
-    served: Loop,
-    told: Receiver<Told>,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+pub(super) struct Agent {
+    pub(super) guest: Guest,
+    pub(super) served: Loop,
+    pub(super) told: Receiver<Told>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
     decoder: Decoder,
 }
 
 fn agent(inputs: Inputs) -> Agent {
+    agent_within(inputs, Bounds::NONE)
+}
+
+/// The same within bounds.
+pub(super) fn agent_within(inputs: Inputs, bounds: Bounds) -> Agent {
     let (mut guest, link) = Guest::new(memory(&[(0, 2 << 20)]), 0);
     let [(stdout, out), (stderr, err)] = [open_pipe(), open_pipe()];
-    let joined = Joined::Channel(Box::new(Channel::new(out, err)));
+    let joined = Joined::Channel(Box::new(Channel::new(out, err).within(bounds)));
     let (served, told) = consoles(vec![Line::new(link, joined)], inputs);
     guest.start();
     Agent { guest, served, told, stdout, stderr, decoder: Decoder::default() }
@@ -168,7 +183,7 @@ fn agent(inputs: Inputs) -> Agent {
 
 impl Agent {
     /// Takes the agent up to a running command with all of its stdin granted.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         self.guest.make_room(60);
         for frame in [FromGuest::Hello(VERSION), FromGuest::Started, FromGuest::Credit(WINDOW)] {
             self.guest.say(frame);
@@ -178,7 +193,7 @@ impl Agent {
     }
 
     /// What the host said, as text.
-    fn hear(&mut self) -> Vec<String> {
+    pub(super) fn hear(&mut self) -> Vec<String> {
         let bytes = self.guest.read();
         let mut rest = &bytes[..];
         let mut frames = Vec::new();

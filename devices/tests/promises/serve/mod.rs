@@ -7,6 +7,7 @@ use std::time::Duration;
 use devices::violation::Fault;
 
 mod blk;
+mod bounds;
 mod consoles;
 
 /// How long a worker that is alive may take.

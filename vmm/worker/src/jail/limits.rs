@@ -1,4 +1,4 @@
-//! Resource limits.
+//! Resource limits. They are two lists, so that what is set and what is read back cannot differ.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -7,48 +7,63 @@ use crate::plan::{Plan, Role};
 
 /// Limits from the start: no core dump (it would hold guest memory), nothing locked or queued, no
 /// real-time priority.
-pub fn enter() -> Result<(), Error> {
-    let zero =
-        [Resource::Core, Resource::Memlock, Resource::Msgqueue, Resource::Rtprio, Resource::Nice];
-    zero.into_iter().try_for_each(|resource| limit(resource, 0))
-}
+pub const FROM_THE_START: [(Resource, u64); 5] = [
+    (Resource::Core, 0),
+    (Resource::Memlock, 0),
+    (Resource::Msgqueue, 0),
+    (Resource::Rtprio, 0),
+    (Resource::Nice, 0),
+];
 
-/// Limits for the loop. `next`: the number that the next descriptor, the filter's listener, will
-/// have; there is no room for one after it.
-pub fn seal(plan: &Plan, next: u64) -> Result<(), Error> {
-    /// Address space besides guest memory: program, stacks, guard pages, heap.
-    const OVERHEAD: u64 = 256 << 20;
-    /// Private memory: far above what a worker of ours needs, far below what would hurt.
-    const DATA: u64 = 64 << 20;
-
-    limit(Resource::As, plan.memory.saturating_add(OVERHEAD))?;
-    limit(Resource::Data, DATA)?;
-    match plan.role {
-        Role::Vcpu { cpus, .. } => {
-            // KVM starts a thread of its own in this process when a vCPU first runs.
-            limit(Resource::Nproc, u64::from(cpus) + 4)?;
-            limit(Resource::Fsize, 0)?;
-            limit(Resource::Nofile, next + 1)
-        }
-        Role::Console { .. } => {
-            // Its output may be a file of any size: the user's own.
-            limit(Resource::Nproc, 0)?;
-            limit(Resource::Nofile, POLLED.max(next + 1))
-        }
-        Role::Blk { device } => {
-            let size = plan.image_size(device).unwrap_or(0);
-            limit(Resource::Nproc, 0)?;
-            limit(Resource::Fsize, size)?;
-            limit(Resource::Nofile, 2.max(next + 1))
-        }
-    }
-}
+/// Address space besides guest memory in bytes: program, stacks, guard pages, heap.
+pub const ADDRESS_SPACE: u64 = 256 << 20;
+/// Private memory of a worker in bytes: far above what one of ours needs, far below what would hurt.
+pub const DATA: u64 = 64 << 20;
 
 /// poll takes at most as many descriptors as may be open: two consoles with a control socket and
 /// two kicks each, three outputs, stdin and the signals.
 const POLLED: u64 = 11;
 
-fn limit(resource: Resource, most: u64) -> Result<(), Error> {
-    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
-        .map_err(Error::new("limits", "set a resource limit"))
+/// Limits for the loop. `next`: the number that the next descriptor, the filter's listener, will
+/// have; there is no room for one after it.
+pub fn for_the_loop(plan: &Plan, next: u64) -> Vec<(Resource, u64)> {
+    let mut limits =
+        vec![(Resource::As, plan.memory.saturating_add(ADDRESS_SPACE)), (Resource::Data, DATA)];
+    limits.extend(match plan.role {
+        Role::Vcpu { cpus, .. } => [
+            // KVM starts a thread of its own in this process when a vCPU first runs.
+            (Resource::Nproc, u64::from(cpus) + 4),
+            (Resource::Fsize, 0),
+            (Resource::Nofile, next + 1),
+        ]
+        .to_vec(),
+        // Its output may be a file of any size: the user's own. The bounds of output hold for it.
+        Role::Console { .. } => {
+            [(Resource::Nproc, 0), (Resource::Nofile, POLLED.max(next + 1))].to_vec()
+        }
+        Role::Blk { device } => [
+            (Resource::Nproc, 0),
+            (Resource::Fsize, plan.image_size(device).unwrap_or(0)),
+            (Resource::Nofile, 2.max(next + 1)),
+        ]
+        .to_vec(),
+    });
+    limits
+}
+
+/// Sets the limits from the start.
+pub(super) fn enter() -> Result<(), Error> {
+    set(&FROM_THE_START)
+}
+
+/// Sets the limits for the loop.
+pub(super) fn seal(plan: &Plan, next: u64) -> Result<(), Error> {
+    set(&for_the_loop(plan, next))
+}
+
+fn set(limits: &[(Resource, u64)]) -> Result<(), Error> {
+    limits.iter().try_for_each(|&(resource, most)| {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+            .map_err(Error::new("limits", "set a resource limit"))
+    })
 }

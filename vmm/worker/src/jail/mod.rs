@@ -30,7 +30,7 @@ mod descriptors;
 mod heap;
 mod landlock;
 pub mod layers;
-mod limits;
+pub mod limits;
 mod parent;
 mod privileges;
 mod root;

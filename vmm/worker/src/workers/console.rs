@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use devices::bounds::Bounds;
 use devices::channel::{Channel, Life};
 use devices::kernel_log::KernelLog;
 use devices::raw::Raw;
@@ -17,6 +18,7 @@ use crate::status::{Record, TEXT};
 pub(super) fn live(
     plan: &Plan,
     agent: bool,
+    output: Bounds,
     jailed: Jailed,
     fds: &mut Inherited,
     take_over: Option<TakeOver>,
@@ -26,10 +28,10 @@ pub(super) fn live(
     let memory = memory::ram(&memfd, plan.memory)?;
     let mut joined = if agent {
         let log = KernelLog::new(fds.take(fds::LOG));
-        let channel = Channel::new(stdout, stderr);
+        let channel = Channel::new(stdout, stderr).within(output);
         vec![Joined::KernelLog(log), Joined::Channel(Box::new(channel))]
     } else {
-        vec![Joined::Raw(Raw::new(stdout))]
+        vec![Joined::Raw(Raw::new(stdout).within(output))]
     }
     .into_iter();
     let mut lines = Vec::new();
@@ -54,6 +56,7 @@ fn report(news: &News<'_>) {
         News::Life(Life::Up) => tell(&Record::AgentUp),
         News::Life(Life::Running) => tell(&Record::CommandStarted),
         News::Life(Life::Ended(end)) => tell(&Record::CommandEnded(end.clone())),
+        News::Dropped(dropped) => tell(&Record::Dropped(*dropped)),
         News::KernelLog(tail, panicked) => {
             tail.chunks(TEXT).for_each(|piece| tell(&Record::KernelLog(piece.to_vec())));
             if *panicked {

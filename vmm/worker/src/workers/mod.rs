@@ -92,7 +92,9 @@ pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
             Role::Vcpu { cpus, initrd: _, cmdline } => {
                 vcpu::live(plan, *cpus, cmdline, jailed, &mut fds, take_over)
             }
-            Role::Console { agent, .. } => console::live(plan, *agent, jailed, &mut fds, take_over),
+            Role::Console { agent, output, .. } => {
+                console::live(plan, *agent, *output, jailed, &mut fds, take_over)
+            }
             Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds, take_over),
         }
     });

@@ -50,7 +50,7 @@ pub fn rules(plan: &Plan, vcpus: &[RawFd]) -> Vec<Rule> {
     let mut rules = common();
     match plan.role {
         Role::Vcpu { .. } => rules.extend(vcpu(plan, vcpus)),
-        Role::Console { agent, log } => {
+        Role::Console { agent, log, .. } => {
             rules.extend(device(plan));
             rules.extend(console(agent, log));
         }
@@ -94,6 +94,12 @@ fn console(agent: bool, log: bool) -> Vec<Rule> {
     let mut rules = vec![
         rule(libc::SYS_read, "read", &[(0, 0)], "the user's input"),
         rule(libc::SYS_write, "write", &[(0, 1)], "the command's output"),
+        rule(
+            libc::SYS_clock_gettime,
+            "clock_gettime",
+            &[(0, u64::from(libc::CLOCK_MONOTONIC.unsigned_abs()))],
+            "keep the rate of output, where the vDSO cannot tell the time",
+        ),
     ];
     if agent {
         rules.push(rule(libc::SYS_write, "write", &[(0, 2)], "the command's error output"));

@@ -1,0 +1,241 @@
+//! What is known of a run, and how it ended as far as that is decided.
+//!
+//! Every record is believed only of the worker whose pipe it came from: the console worker says how
+//! the command ended, the vcpu worker how the machine ended, each worker what went wrong with itself.
+
+use std::time::Duration;
+
+use devices::channel::End as CommandEnd;
+use devices::serve::Dropped;
+use protocol::frame::Failure;
+use worker::status::{Record, VmEnd};
+
+use crate::breach::Call;
+use crate::layers;
+use crate::outcome::Outcome;
+use crate::spawn::Ended;
+
+/// The most that is kept of the kernel's last words, in bytes.
+pub const MOST_LOG: usize = devices::kernel_log::TAIL;
+
+/// When what happened, since the start of casemate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Phases {
+    /// Every worker was started.
+    pub spawned: Option<Duration>,
+    /// Every worker was sealed.
+    pub sealed: Option<Duration>,
+    /// The first vCPU was about to run.
+    pub kernel_entered: Option<Duration>,
+    /// The agent spoke.
+    pub agent_up: Option<Duration>,
+    /// The command was executed.
+    pub command_started: Option<Duration>,
+    /// The command ended and its output was written.
+    pub command_ended: Option<Duration>,
+    /// Every worker was gone.
+    pub ended: Option<Duration>,
+}
+
+/// One worker, as far as it is known.
+#[derive(Debug)]
+pub struct Life {
+    /// `vcpu`, `console`, `blk0`, …
+    pub name: String,
+    /// It has ended so.
+    pub ended: Option<Ended>,
+    /// Everything that it said has been heard.
+    pub silent: bool,
+}
+
+/// What is known.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The agent runs a command; otherwise the guest is on its own.
+    pub agent: bool,
+    /// What is booted, for messages.
+    pub boots: String,
+    /// The workers, in their order.
+    pub workers: Vec<Life>,
+    /// When what happened.
+    pub phases: Phases,
+    /// The last bytes of the kernel's console.
+    pub kernel_log: Vec<u8>,
+    /// Output that was dropped.
+    pub dropped: Dropped,
+    command: Option<CommandEnd>,
+    machine: Option<(VmEnd, u32)>,
+    panic: bool,
+    violation: Option<Outcome>,
+    breach: Option<Outcome>,
+    refusal: Option<Outcome>,
+    failure: Option<Outcome>,
+}
+
+impl Facts {
+    /// Nothing is known yet of these workers.
+    pub fn new(agent: bool, boots: String, workers: impl Iterator<Item = String>) -> Self {
+        let workers = workers.map(|name| Life { name, ended: None, silent: false }).collect();
+        Self { agent, boots, workers, ..Self::default() }
+    }
+
+    /// The guest will not run, for this reason.
+    pub fn refuse(&mut self, reason: String) {
+        self.refusal.get_or_insert(Outcome::Refused(reason));
+    }
+
+    /// Worker `index` made a forbidden call.
+    pub fn note_breach(&mut self, index: usize, call: Call) {
+        let name = self.workers[index].name.clone();
+        self.breach.get_or_insert(Outcome::Breach(name, Some(call)));
+    }
+
+    /// Worker `index` said this, so long after the start.
+    pub fn note(&mut self, index: usize, record: Record, now: Duration) {
+        let (name, now) = (self.workers[index].name.clone(), Some(now));
+        let phases = &mut self.phases;
+        match (name.as_str(), record) {
+            ("vcpu", Record::Boot(reason)) => {
+                let reason = format!("cannot boot {}: {}", self.boots, printable(&reason));
+                self.refuse(reason);
+            }
+            (_, Record::Violation(violation)) => {
+                self.violation.get_or_insert(Outcome::Violation(name, violation));
+            }
+            (_, Record::Failed(reason)) => {
+                let mut reason = printable(&reason);
+                if let Some(remedy) = layers::remedy_for(&reason) {
+                    reason = format!("{reason} ({remedy})");
+                }
+                self.failure.get_or_insert(Outcome::Failed(name, reason));
+            }
+            ("vcpu", Record::Entered) => phases.kernel_entered = now,
+            ("vcpu", Record::VmEnded(how, started)) => {
+                self.machine.get_or_insert((how, started));
+            }
+            ("console", Record::AgentUp) => phases.agent_up = now,
+            ("console", Record::CommandStarted) => {
+                phases.agent_up = phases.agent_up.or(now);
+                phases.command_started = now;
+            }
+            ("console", Record::CommandEnded(end)) => {
+                if matches!(end, CommandEnd::Exited(_) | CommandEnd::Signaled(_)) {
+                    phases.agent_up = phases.agent_up.or(now);
+                    phases.command_started = phases.command_started.or(now);
+                    phases.command_ended = now;
+                }
+                self.command.get_or_insert(end);
+            }
+            ("console", Record::Dropped(dropped)) => self.dropped = dropped,
+            ("console", Record::KernelLog(bytes)) => {
+                let room = MOST_LOG.saturating_sub(self.kernel_log.len());
+                self.kernel_log.extend(bytes.iter().take(room));
+            }
+            ("console", Record::KernelPanic) => self.panic = true,
+            _ => {
+                let reason = "told what it cannot know".to_owned();
+                self.failure.get_or_insert(Outcome::Failed(name, reason));
+            }
+        }
+    }
+
+    /// The outcome, if what is known decides it.
+    pub fn outcome(&self) -> Option<Outcome> {
+        if let Some(outcome) = self.cause() {
+            return Some(outcome);
+        }
+        if let Some(end) = &self.command {
+            return Some(command_outcome(end));
+        }
+        if let Some(outcome) = self.failure.clone().or_else(|| self.unexpected_end()) {
+            return Some(outcome);
+        }
+        // The console worker may still bring the command's end, or the kernel's last words.
+        let (how, started) = self.machine?;
+        let console = self.console();
+        let console_done = console.is_none_or(|console| console.ended.is_some() && console.silent);
+        console_done.then(|| self.machine_outcome(how, started))
+    }
+
+    /// What comes before any failure of a worker, which is often its consequence.
+    pub fn cause(&self) -> Option<Outcome> {
+        let (violation, refusal) = (self.violation.clone(), self.refusal.clone());
+        self.breach().or(violation).or(refusal)
+    }
+
+    /// The console worker.
+    pub fn console(&self) -> Option<&Life> {
+        self.workers.iter().find(|worker| worker.name == "console")
+    }
+
+    fn machine_outcome(&self, how: VmEnd, started: u32) -> Outcome {
+        if self.agent && self.phases.agent_up.is_none() && !self.panic {
+            let missing = match started {
+                0 => "it started no virtio device: its kernel lacks virtio_mmio, or ACPI",
+                bits if bits & 0b11 != 0b11 => {
+                    "it did not start its consoles: its kernel lacks virtio_console"
+                }
+                _ => "its agent did not speak",
+            };
+            return Outcome::Setup(format!(
+                "the guest ended before it could run the command: {missing} (give the kernel's \
+                 modules with --modules DIR, see its words with --console FILE)"
+            ));
+        }
+        match how {
+            _ if self.panic => Outcome::Panic,
+            VmEnd::Exit(code) if !self.agent => Outcome::Exited(code),
+            VmEnd::PowerOff | VmEnd::Exit(_) => Outcome::PowerOff,
+            VmEnd::Reset => Outcome::Reset,
+            VmEnd::TripleFault => Outcome::TripleFault,
+        }
+    }
+
+    /// A worker that made a forbidden call, or that a filter killed.
+    fn breach(&self) -> Option<Outcome> {
+        if self.breach.is_some() {
+            return self.breach.clone();
+        }
+        let breached = |worker: &&Life| worker.ended == Some(Ended::Killed(libc::SIGSYS));
+        let worker = self.workers.iter().find(breached)?;
+        Some(Outcome::Breach(worker.name.clone(), None))
+    }
+
+    /// A worker that ended although the machine had not.
+    fn unexpected_end(&self) -> Option<Outcome> {
+        if self.machine.is_some() {
+            return None;
+        }
+        self.workers.iter().find_map(|worker| {
+            let how = match worker.ended? {
+                // A device worker leaves when the vcpu worker has, which is the one to look at.
+                Ended::Exited(0) if worker.name != "vcpu" => return None,
+                Ended::Exited(127) => "could not be executed".to_owned(),
+                Ended::Exited(status) => format!("exited with status {status}"),
+                Ended::Killed(libc::SIGKILL) => "was killed (out of memory?)".to_owned(),
+                Ended::Killed(signal) => format!("was ended by signal {signal}"),
+            };
+            Some(Outcome::Failed(worker.name.clone(), how))
+        })
+    }
+}
+
+fn command_outcome(end: &CommandEnd) -> Outcome {
+    match end {
+        CommandEnd::Exited(code) => Outcome::Exited(*code),
+        CommandEnd::Signaled(signal) => Outcome::Signaled(*signal),
+        CommandEnd::Failed(failure, text) => {
+            let text = printable(text);
+            match failure {
+                Failure::NotFound => Outcome::NotFound(text),
+                Failure::NotExecutable => Outcome::NotExecutable(text),
+                Failure::Setup => Outcome::Setup(text),
+            }
+        }
+    }
+}
+
+/// Text from a worker, fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}

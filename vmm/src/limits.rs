@@ -1,0 +1,192 @@
+//! What a run is limited to, by default and by the command line, and how the report says it.
+//!
+//! Nothing that a guest does may take the host's time, memory or disk without end, so each limit has a
+//! default, and going without one takes the word `none`.
+//!
+//! | limit | default | why so | beyond it |
+//! |---|---|---|---|
+//! | time | 1 h | longer than builds and test suites take; a stuck guest is gone before it is forgotten | the run ends, status 124 |
+//! | output, each stream | 1 GiB | more than anybody reads, less than a disk | dropped and counted |
+//! | output in a second | 64 MiB | a log collector keeps up, a pipeline hardly notices | held back |
+//! | kernel's console file | 16 MiB | boots thousands of times over | dropped and counted |
+//! | report | 128 KiB | | the kernel's last words are left out |
+
+use std::time::Duration;
+
+use devices::bounds::Bounds;
+use devices::kernel_log;
+use devices::serve::Dropped;
+use serde::Serialize;
+use worker::jail::limits::{ADDRESS_SPACE, DATA};
+
+use crate::cgroup;
+
+/// The default time limit.
+pub const TIME: &str = "1h";
+/// The default of the most bytes of each output stream.
+pub const OUTPUT: &str = "1G";
+/// The default of the most bytes of each output stream in a second.
+pub const RATE: &str = "64M";
+/// The most bytes of a report.
+pub const REPORT: usize = 128 << 10;
+
+/// The limits that have no option.
+pub const HELP: &str = "\
+Limits without an option of their own:
+  each worker        64 MiB of memory of its own, and guest memory + 256 MiB of
+                     address space; as many threads, descriptors and bytes in a
+                     file as its work takes
+  all workers        guest memory + 256 MiB, vCPUs + 4 + workers threads, and the
+                     time of vCPUs + 1 CPUs, where there is a control group
+  --console FILE     16 MiB; the rest is dropped, and counted in its last line
+  --report FILE      128 KiB
+The report has them all, as they were in force, and what was dropped.";
+
+/// How long a run may take; none: for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Option<Duration>);
+
+/// What a run is limited to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long it may take.
+    pub time: Time,
+    /// How much output it may write, of each stream.
+    pub output: Bounds,
+}
+
+/// Parses a time limit: a duration, or `none`.
+pub fn parse_time(text: &str) -> Result<Time, String> {
+    if text == "none" {
+        return Ok(Time(None));
+    }
+    match text.parse::<humantime::Duration>() {
+        Ok(time) => Ok(Time(Some(time.into()))),
+        Err(error) => Err(format!("{error}: try 90s, 5min or none")),
+    }
+}
+
+/// Parses a number of bytes, with a unit or without, or `none`.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(u64::MAX);
+    }
+    let parser = parse_size::Config::new().with_binary();
+    parser.parse_size(text).map_err(|_| "not a size: try 512K, 1G or none".to_owned())
+}
+
+/// Parses a number of bytes in a second.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        0 => Err("nothing would ever be written".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
+/// The limits in force as the report has them; null: none.
+#[derive(Debug, Serialize)]
+pub struct InForce {
+    time_seconds: Option<f64>,
+    /// Of stdout, and as much of stderr.
+    output_bytes: Option<u64>,
+    output_bytes_per_second: Option<u64>,
+    console_file_bytes: usize,
+    report_bytes: usize,
+    worker_memory_bytes: u64,
+    worker_address_space_bytes: u64,
+    /// Those of the control group, if there is one.
+    group: Option<cgroup::Limits>,
+    dropped: DroppedReport,
+}
+
+/// Bytes that were beyond the limits of output.
+#[derive(Debug, Serialize)]
+struct DroppedReport {
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    console_file_bytes: u64,
+}
+
+impl Limits {
+    /// The limits of a run with `memory` bytes of RAM, and what they cost its output.
+    pub fn in_force(
+        &self,
+        memory: u64,
+        group: Option<cgroup::Limits>,
+        dropped: &Dropped,
+    ) -> InForce {
+        let bound = |most: u64| (most != u64::MAX).then_some(most);
+        InForce {
+            time_seconds: self.time.0.map(|time| time.as_secs_f64()),
+            output_bytes: bound(self.output.bytes),
+            output_bytes_per_second: bound(self.output.per_second),
+            console_file_bytes: kernel_log::MAX_FILE,
+            report_bytes: REPORT,
+            worker_memory_bytes: DATA,
+            worker_address_space_bytes: memory.saturating_add(ADDRESS_SPACE),
+            group,
+            dropped: DroppedReport {
+                stdout_bytes: dropped.stdout,
+                stderr_bytes: dropped.stderr,
+                console_file_bytes: dropped.console,
+            },
+        }
+    }
+}
+
+/// One line for the user about output that was dropped, if some was.
+pub fn dropped_in_words(dropped: &Dropped) -> Option<String> {
+    let streams = [(dropped.stdout, "stdout"), (dropped.stderr, "stderr")];
+    let parts: Vec<String> = streams
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} bytes of {name}"))
+        .collect();
+    let line = format!("dropped {} (--max-output)", parts.join(" and "));
+    (!parts.is_empty()).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn going_without_a_limit_takes_a_word() {
+        assert_eq!(parse_time("none"), Ok(Time(None)));
+        assert_eq!(parse_time("5min"), Ok(Time(Some(Duration::from_secs(300)))));
+        assert_eq!(parse_bytes("none"), Ok(u64::MAX));
+        for (text, bytes) in [("0", 0), ("7", 7), ("4K", 4096), ("1GiB", 1 << 30)] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "never", "-1", "1 h 0"] {
+            assert!(parse_time(bad).is_err() && parse_bytes(bad).is_err(), "{bad}");
+        }
+        assert!(parse_rate("0").is_err() && parse_rate("1") == Ok(1));
+    }
+
+    #[test]
+    fn the_defaults_are_limits() {
+        assert!(parse_time(TIME).is_ok_and(|time| time.0.is_some()));
+        assert!(parse_bytes(OUTPUT).is_ok_and(|bytes| bytes == 1 << 30));
+        assert!(parse_rate(RATE).is_ok_and(|rate| rate == 64 << 20));
+    }
+
+    #[test]
+    fn what_the_help_says_is_so() {
+        assert!(HELP.contains(&format!("{} MiB of memory of its own", DATA >> 20)));
+        assert!(HELP.contains(&format!("guest memory + {} MiB of\n", ADDRESS_SPACE >> 20)));
+        assert!(HELP.contains(&format!("guest memory + {} MiB, vCPUs", cgroup::OVERHEAD >> 20)));
+        assert!(HELP.contains(&format!("FILE     {} MiB;", kernel_log::MAX_FILE >> 20)));
+        assert!(HELP.contains(&format!("FILE      {} KiB\n", REPORT >> 10)));
+    }
+
+    #[test]
+    fn the_line_names_the_streams() {
+        let dropped = |stdout, stderr| Dropped { stdout, stderr, console: 9 };
+        assert_eq!(dropped_in_words(&dropped(0, 0)), None);
+        let one = dropped_in_words(&dropped(0, 5)).unwrap_or_default();
+        assert_eq!(one, "dropped 5 bytes of stderr (--max-output)");
+        let two = dropped_in_words(&dropped(7, 5)).unwrap_or_default();
+        assert_eq!(two, "dropped 7 bytes of stdout and 5 bytes of stderr (--max-output)");
+    }
+}
