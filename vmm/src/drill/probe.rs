@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use prober::answer::{ANSWER, Answer, FORBIDDEN, IN_VAIN};
 use prober::bait::SET_ID;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use serde::Serialize;
 use worker::jail::layers::Layers;
 use worker::plan::Role;
@@ -22,7 +22,7 @@ use crate::sandbox::{Parts, Start, Worker};
 use crate::spawn::{Ended, reap, take_descriptor};
 
 /// An attempt that takes longer than this gets nowhere.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -280,9 +280,17 @@ impl Attempt {
         poll(&mut fds, Some(&grace)).is_ok_and(|ready| ready > 0)
     }
 
+    /// Ends the prober and all that it started: a worker has a session, and so a process group, of its
+    /// own, whose number is nobody else's until the prober is waited for.
     fn reap(&mut self) -> Ended {
         let child = &self.worker.child;
-        *self.ended.get_or_insert_with(|| reap(child).0)
+        *self.ended.get_or_insert_with(|| {
+            if let Some(group) = Pid::from_raw(child.pid) {
+                // Gone already is as good.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            reap(child).0
+        })
     }
 }
 
