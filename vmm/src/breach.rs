@@ -101,6 +101,17 @@ impl fmt::Display for Call {
     }
 }
 
+/// What becomes of a forbidden call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It stays held back until its caller is killed.
+    Hold,
+    /// It happens.
+    LetThrough,
+    /// It fails with this errno.
+    Fail(i32),
+}
+
 /// What a listener tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -112,8 +123,8 @@ pub enum Heard {
     Call(Call),
 }
 
-/// Hears what `listener` has to tell, without waiting. `let_through`: makes the call happen.
-pub fn receive(listener: &OwnedFd, let_through: bool) -> Heard {
+/// Hears what `listener` has to tell, without waiting. A call is answered with `reply`.
+pub fn receive(listener: &OwnedFd, reply: Reply) -> Heard {
     let mut fds = [PollFd::new(listener, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut fds, Some(&now)) {
@@ -130,9 +141,13 @@ pub fn receive(listener: &OwnedFd, let_through: bool) -> Heard {
         // The caller was killed in the meantime.
         return Heard::Nothing;
     }
-    if let_through {
-        let mut answer =
-            libc::seccomp_notif_resp { id: notice.id, val: 0, error: 0, flags: CONTINUE };
+    let answer = match reply {
+        Reply::Hold => None,
+        Reply::LetThrough => Some((0, CONTINUE)),
+        Reply::Fail(errno) => Some((-errno, 0)),
+    };
+    if let Some((error, flags)) = answer {
+        let mut answer = libc::seccomp_notif_resp { id: notice.id, val: 0, error, flags };
         // SAFETY: SEND reads a seccomp_notif_resp. If the caller is gone there is no one to answer.
         unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }

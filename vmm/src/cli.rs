@@ -9,6 +9,7 @@ use worker::jail::layers::Layer;
 use worker::layout;
 
 use crate::doctor::DoctorArgs;
+use crate::drill::DrillArgs;
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
 
@@ -60,6 +61,12 @@ pub enum Command {
     /// Looks at KVM, the CPU's weaknesses and their mitigations, memory, what the jail needs, and the
     /// kernel's settings; says what was read, why it matters and how to mend it. It only reads.
     Doctor(DoctorArgs),
+    /// Attack casemate's own jail, and show which layer stops what
+    ///
+    /// A prober plays each worker after a guest has taken it over, behind that worker's real jail and
+    /// with its real descriptors. It tries every technique without any layer, with all layers, with each
+    /// alone and with all but each, and every system call there is. Nothing of it harms the host.
+    Drill(DrillArgs),
 }
 
 /// What `run` takes.

@@ -4,6 +4,7 @@
 //! every other descriptor lives in the workers alone, so that each end of a socket closes with its
 //! process.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -69,7 +70,7 @@ struct Wires {
 }
 
 /// Everything that workers inherit.
-struct Parts {
+pub struct Parts {
     guest: Guest,
     devices: Vec<Device>,
     wires: Vec<Wires>,
@@ -83,21 +84,7 @@ struct Parts {
 /// Starts the workers of `guest` behind `layers`.
 pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
-    let kvm = host::kvm()?;
-    let devices = devices(&guest)?;
-    let (go_out, go_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-    let (signals_out, signals_in) =
-        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
-    let parts = Parts {
-        wires: devices.iter().map(wires).collect::<Result<_>>()?,
-        memory: memory(guest.memory, devices.len())?,
-        devices,
-        kvm,
-        null: host::null()?,
-        go: go_out,
-        signals: signals_out,
-        guest,
-    };
+    let (parts, Ends { go, signals }) = Parts::of(guest)?;
     let roles = parts.roles();
     let identity = Identity::of_sandbox();
     let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
@@ -109,15 +96,9 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let core_sched = share_no_core(layers);
     let mut workers = Vec::new();
     for role in roles {
-        let (memory, devices) = (parts.guest.memory, parts.devices.clone());
-        let plan = Plan { role, memory, devices, layers };
-        let admit = |pid| {
-            if layers.has(Layer::UserNs) {
-                identity.map(pid)?;
-            }
-            cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(pid))
-        };
-        workers.push(parts.start_worker(program.as_fd(), plan, admit)?);
+        let plan = parts.plan(role, layers);
+        let program = Start { file: program.as_fd(), args: plan.to_args(), more: &[] };
+        workers.push(parts.start_worker(&program, &plan, &identity, cgroup.as_ref().ok())?);
     }
     let given = Given {
         layers,
@@ -128,8 +109,8 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     };
     Ok(Sandbox {
         workers,
-        go: go_in,
-        signals: signals_in,
+        go,
+        signals,
         agent: parts.guest.agent,
         boots: parts.guest.name,
         memory: parts.guest.memory,
@@ -191,8 +172,52 @@ fn wires(device: &Device) -> Result<Wires> {
     })
 }
 
+/// The launcher's ends of what [`Parts`] holds the workers' ends of.
+pub struct Ends {
+    /// Where the go is written.
+    pub go: OwnedFd,
+    /// Where signals for the command are written.
+    pub signals: OwnedFd,
+}
+
+/// What a worker is started from.
+pub struct Start<'a> {
+    /// The executable.
+    pub file: BorrowedFd<'a>,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Descriptors besides those of its plan.
+    pub more: &'a [(RawFd, BorrowedFd<'a>)],
+}
+
 impl Parts {
-    fn roles(&self) -> Vec<Role> {
+    /// Makes what the workers of `guest` inherit.
+    pub fn of(guest: Guest) -> Result<(Self, Ends)> {
+        let kvm = host::kvm()?;
+        let devices = devices(&guest)?;
+        let (go_out, go) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+        let (signals_out, signals) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
+        let parts = Self {
+            wires: devices.iter().map(wires).collect::<Result<_>>()?,
+            memory: memory(guest.memory, devices.len())?,
+            devices,
+            kvm,
+            null: host::null()?,
+            go: go_out,
+            signals: signals_out,
+            guest,
+        };
+        Ok((parts, Ends { go, signals }))
+    }
+
+    /// What the worker in this role is told.
+    pub fn plan(&self, role: Role, layers: Layers) -> Plan {
+        Plan { role, memory: self.guest.memory, devices: self.devices.clone(), layers }
+    }
+
+    /// Every worker's role, the vcpu worker's first.
+    pub fn roles(&self) -> Vec<Role> {
         let mut roles = vec![
             Role::Vcpu {
                 cpus: self.guest.cpus,
@@ -211,19 +236,31 @@ impl Parts {
         roles
     }
 
-    fn start_worker(
+    /// Starts a worker, maps it to `identity` and puts it into `cgroup`.
+    pub fn start_worker(
         &self,
-        file: BorrowedFd<'_>,
-        plan: Plan,
-        admit: impl FnOnce(libc::pid_t) -> Result<()>,
+        start: &Start<'_>,
+        plan: &Plan,
+        identity: &Identity,
+        cgroup: Option<&Cgroup>,
     ) -> Result<Worker> {
         let name = plan.name();
         let (status, status_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        let table = self.table(&plan, status_in.as_fd());
-        let program = Program { file, args: plan.to_args(), table };
+        let mut table = self.table(plan, status_in.as_fd());
+        table.extend(start.more);
+        let program = Program { file: start.file, args: start.args.clone(), table };
+        let admit = |pid| {
+            if plan.layers.has(Layer::UserNs) {
+                identity.map(pid)?;
+            }
+            match cgroup.filter(|_| plan.layers.has(Layer::Cgroup)) {
+                Some(cgroup) => cgroup.add(pid),
+                None => Ok(()),
+            }
+        };
         let child = spawn(program, plan.layers, admit)
             .with_context(|| format!("cannot start the {name} worker"))?;
-        Ok(Worker { name, plan, child, status })
+        Ok(Worker { name, plan: plan.clone(), child, status })
     }
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use worker::status::Record;
 
-use crate::breach::{self, Call, Heard};
+use crate::breach::{self, Call, Heard, Reply};
 use crate::cgroup::Cgroup;
 use crate::complain;
 use crate::confine;
@@ -170,8 +170,9 @@ impl Run {
 
     /// Hears of a forbidden call of worker `index`. It stays held back, unless it is to be learned.
     fn take_breach(&mut self, index: usize) {
+        let reply = if self.rules.learn { Reply::LetThrough } else { Reply::Hold };
         while let Some(listener) = self.workers[index].listener() {
-            match breach::receive(listener, self.rules.learn) {
+            match breach::receive(listener, reply) {
                 Heard::Nothing => return,
                 // The worker is on its way out, which its pidfd will tell.
                 Heard::End => self.workers[index].listener = None,

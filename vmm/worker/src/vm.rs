@@ -4,7 +4,7 @@
 //! from another address space, so all of this happens in the vcpu worker.
 #![expect(unsafe_code, reason = "hands descriptors and memory to KVM")]
 
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use devices::Memory;
 use devices::mmio::QUEUE_NOTIFY;
@@ -88,6 +88,11 @@ impl Vm {
     /// Creates vCPU `index`.
     pub fn create_vcpu(&self, index: u8) -> Result<VcpuFd, Error> {
         self.fd.create_vcpu(u64::from(index)).map_err(failed("create a vCPU"))
+    }
+
+    /// The number of its descriptor.
+    pub fn number(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 
     /// The CPUID that KVM can offer.

@@ -6,7 +6,7 @@ use std::fs::File;
 use devices::blk::{Blk, ID_LEN};
 use devices::serve::BlkLoop;
 
-use super::{Error, end, link, take, tell_sealed};
+use super::{Error, TakeOver, end, link, take, tell_sealed};
 use crate::fds::{self, Inherited};
 use crate::jail::Jailed;
 use crate::memory;
@@ -17,6 +17,7 @@ pub(super) fn live(
     index: u8,
     jailed: Jailed,
     fds: &mut Inherited,
+    take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
     let Some(Device::Blk(shape)) = plan.devices.get(usize::from(index)) else {
         return Err(Error::Descriptor(fds::IMAGE));
@@ -28,7 +29,7 @@ pub(super) fn live(
     drop(memfd);
 
     let mut served = BlkLoop::new(link, Blk::new(image, *shape, id(plan)));
-    tell_sealed(&jailed.seal(plan, &[])?);
+    tell_sealed(&jailed.seal(plan, &[])?, take_over, &[]);
     end(served.run())
 }
 

@@ -8,7 +8,7 @@ use devices::kernel_log::KernelLog;
 use devices::raw::Raw;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News};
 
-use super::{Error, end, link, take, tell, tell_sealed};
+use super::{Error, TakeOver, end, link, take, tell, tell_sealed};
 use crate::fds::{self, Inherited};
 use crate::jail::Jailed;
 use crate::memory;
@@ -21,6 +21,7 @@ pub(super) fn live(
     output: Bounds,
     jailed: Jailed,
     fds: &mut Inherited,
+    take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
     let [stdin, stdout, stderr] = [take(fds, 0)?, take(fds, 1)?, take(fds, 2)?];
     let memfd = take(fds, fds::MEMORY)?;
@@ -45,7 +46,7 @@ pub(super) fn live(
         report(&news);
         Ok(())
     });
-    tell_sealed(&jailed.seal(plan, &[])?);
+    tell_sealed(&jailed.seal(plan, &[])?, take_over, &[]);
     end(served.run())
 }
 

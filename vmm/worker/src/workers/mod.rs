@@ -66,13 +66,22 @@ fn tell(record: &Record) {
     }
 }
 
-/// Says that every layer is on.
-fn tell_sealed(sealed: &Sealed) {
+/// Says that every layer is on. From here on the worker is the guest's to attack.
+fn tell_sealed(sealed: &Sealed, take_over: Option<TakeOver>, kvm: &[RawFd]) {
     tell(&Record::Sealed(sealed.landlock, sealed.listener));
+    if let Some(take_over) = take_over {
+        take_over(kvm);
+    }
 }
 
-/// Lives the life of the worker that `plan` describes, to the end of the process.
-pub fn live(plan: &Plan) -> ! {
+/// What goes on in a worker's place once it is sealed: code that a guest brought in, as far as the host
+/// is concerned. `kvm`: the virtual machine's descriptor and those of its vCPUs, in the vcpu worker.
+///
+/// No worker that casemate starts to run a guest has one; the drill's prober does.
+pub type TakeOver = fn(kvm: &[RawFd]) -> !;
+
+/// Lives the life of the worker that `plan` describes, to the end of the process, or to `take_over`.
+pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
     // Without a name of its own it is none the worse.
     let _ = CString::new(format!("casemate-{}", plan.name())).map(|name| set_name(&name));
     let result = jail::enter(plan).map_err(Error::from).and_then(|(jailed, mut fds)| {
@@ -81,12 +90,12 @@ pub fn live(plan: &Plan) -> ! {
         std::panic::set_hook(Box::new(|panic| tell(&Record::Failed(panic.to_string()))));
         match &plan.role {
             Role::Vcpu { cpus, initrd: _, cmdline } => {
-                vcpu::live(plan, *cpus, cmdline, jailed, &mut fds)
+                vcpu::live(plan, *cpus, cmdline, jailed, &mut fds, take_over)
             }
             Role::Console { agent, output, .. } => {
-                console::live(plan, *agent, *output, jailed, &mut fds)
+                console::live(plan, *agent, *output, jailed, &mut fds, take_over)
             }
-            Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds),
+            Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds, take_over),
         }
     });
     match result {

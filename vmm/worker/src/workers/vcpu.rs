@@ -14,7 +14,7 @@ use kvm_bindings::Msrs;
 use kvm_ioctls::VcpuFd;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Error, take, tell, tell_sealed};
+use super::{Error, TakeOver, take, tell, tell_sealed};
 use crate::bus::Bus;
 use crate::fds::{self, Inherited};
 use crate::jail::{Jailed, Sealed, leave};
@@ -32,6 +32,7 @@ pub(super) fn live(
     cmdline: &OsStr,
     jailed: Jailed,
     fds: &mut Inherited,
+    take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
     let memfd = take(fds, fds::MEMORY)?;
     let ram = memory::ram(&memfd, plan.memory)?;
@@ -44,7 +45,10 @@ pub(super) fn live(
     drop(memfd);
 
     let go = take(fds, fds::GO)?;
-    run(plan, jailed, vcpus, bus, go)
+    run(plan, jailed, vcpus, bus, go, |sealed, vcpus| {
+        let kvm: Vec<RawFd> = std::iter::once(vm.number()).chain(vcpus.iter().copied()).collect();
+        tell_sealed(sealed, take_over, &kvm);
+    })
 }
 
 /// Puts the kernel, the initramfs and the tables where the guest expects them.
@@ -100,13 +104,14 @@ fn create_vcpu(vm: &Vm, index: u8, cpus: u8, entry: &boot::Entry) -> Result<Vcpu
 /// Set when every layer is on and the launcher said go; the vCPU threads wait for it.
 static SEALED: OnceLock<Sealed> = OnceLock::new();
 
-/// Seals the process with all of its threads parked, waits for the go, and runs the vCPUs.
+/// Seals the process with all of its threads parked, calls `told`, waits for the go, and runs the vCPUs.
 fn run(
     plan: &Plan,
     jailed: Jailed,
     vcpus: Vec<VcpuFd>,
     bus: Bus,
     go: OwnedFd,
+    told: impl FnOnce(&Sealed, &[RawFd]),
 ) -> Result<Infallible, Error> {
     let bus = Arc::new(bus);
     let numbers: Vec<RawFd> = vcpus.iter().map(AsRawFd::as_raw_fd).collect();
@@ -127,7 +132,7 @@ fn run(
     // Every thread has made the calls that starting takes.
     parked.wait();
     let sealed = jailed.seal(plan, &numbers)?;
-    tell_sealed(&sealed);
+    told(&sealed, &numbers);
     let byte = rustix::io::retry_on_intr(|| rustix::io::read(&go, &mut [0]));
     if byte.map_err(|errno| Error::System("wait for the go", errno))? == 0 {
         // The launcher is gone. It may have been before its death could be asked to be ours.

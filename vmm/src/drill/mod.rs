@@ -1,0 +1,223 @@
+//! `casemate drill`: assumed breach. A prober plays each worker after a guest has taken it over, behind
+//! that worker's real jail and with its real descriptors, and tries every technique of the catalogue:
+//! without any layer, with all, with each alone and with all but each.
+//!
+//! | file | job |
+//! |---|---|
+//! | [`bait`], [`foreign`] | what an attacker would find on the host |
+//! | [`probe`] | one attempt |
+//! | [`matrix`] | which attempts there are, and what came of them |
+//! | [`text`] | what is printed |
+//!
+//! The techniques themselves are the prober's. Whatever succeeds is harmless: it is done to the bait, or
+//! with arguments that the kernel refuses after it has looked at the caller.
+
+mod bait;
+mod foreign;
+mod matrix;
+mod probe;
+mod text;
+
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail};
+use bare::Op;
+use clap::Args;
+use devices::bounds::Bounds;
+use prober::catalogue;
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::Serialize;
+use worker::jail::layers::Layers;
+use worker::plan::Plan;
+
+use crate::cgroup::{Cgroup, Limits};
+use crate::cli::DiskArg;
+use crate::guest::Guest;
+use crate::host;
+use crate::identity::Identity;
+use crate::sandbox::Parts;
+use bait::Laid;
+use matrix::{Matrix, Scope};
+use probe::Range;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+    0  nothing gets through all layers but what is documented to
+    1  something does, or a filter is not what its table says
+    2  usage
+  125  the drill could not do its part";
+
+/// Exit status of a drill in which something got through.
+const BREACHED: u8 = 1;
+/// Memory of the guest that is never run, in bytes.
+const MEMORY: u64 = 32 << 20;
+
+/// What `drill` takes.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct DrillArgs {
+    /// Only these techniques [default: all]
+    #[arg(value_name = "TECHNIQUE", value_parser = parse_technique)]
+    pub techniques: Vec<String>,
+    /// Only this worker: vcpu, console, blk0 (writable) or blk1 (read-only) [repeatable]
+    #[arg(long, value_name = "WORKER", value_delimiter = ',', value_parser = ["vcpu", "console", "blk0", "blk1"])]
+    pub worker: Vec<String>,
+    /// Only without any layer and with all, not with each alone and all but each
+    #[arg(long)]
+    pub quick: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// List the techniques and what they do
+    #[arg(long)]
+    pub list: bool,
+}
+
+fn parse_technique(id: &str) -> Result<String, String> {
+    match catalogue::find(id) {
+        Some(technique) => Ok(technique.id.to_owned()),
+        None => Err("no such technique; --list lists them".to_owned()),
+    }
+}
+
+/// All that a drill found.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Nothing got through that may not.
+    held: bool,
+    /// The drill ran as root.
+    root: bool,
+    /// Why there was no control group, if there was none.
+    no_cgroup: Option<String>,
+    /// The workers.
+    workers: Vec<Matrix>,
+}
+
+/// Drills, prints what came of it, and returns the exit status.
+pub fn run(args: &DrillArgs) -> Result<u8> {
+    if args.list {
+        print(&text::list())?;
+        return Ok(0);
+    }
+    let report = drill(args)?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => text::report(&report.workers, report.no_cgroup.as_deref())?,
+    };
+    print(&text)?;
+    Ok(if report.held { 0 } else { BREACHED })
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // The status tells the same to those who read no further.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write the report"),
+    }
+}
+
+fn drill(args: &DrillArgs) -> Result<Report> {
+    let program = host::companion("casemate-prober")?;
+    let laid = Laid::out().context("cannot lay out the bait")?;
+    let (parts, _ends) = Parts::of(guest(&laid)?)?;
+    let limits = Limits::of(MEMORY, 1, 1);
+    let cgroup = Cgroup::create(limits).map_err(|error| crate::outcome::in_words(&error));
+    let scope = Scope {
+        only: args.techniques.clone(),
+        quick: args.quick,
+        root: rustix::process::geteuid().is_root(),
+        cgroup: cgroup.is_ok(),
+    };
+    let range = Range {
+        parts: &parts,
+        program: program.as_fd(),
+        identity: Identity::of_sandbox(),
+        cgroup: cgroup.as_ref().ok(),
+        root: scope.root,
+        laid: &laid,
+    };
+    let plans: Vec<Plan> =
+        parts.roles().into_iter().map(|role| parts.plan(role, Layers::ALL)).collect();
+    let wanted = |plan: &&Plan| args.worker.is_empty() || args.worker.contains(&plan.name());
+    let plans: Vec<&Plan> = plans.iter().filter(wanted).collect();
+    let total = plans.iter().map(|plan| matrix::techniques(&scope, plan).count()).sum();
+    let mut progress = Progress::new(total);
+    let mut workers = Vec::new();
+    for plan in plans {
+        let mut rows = Vec::new();
+        for technique in matrix::techniques(&scope, plan) {
+            progress.step(&plan.name(), technique.id);
+            rows.push(matrix::row(&range, plan, technique, &scope)?);
+        }
+        let calls = range.walk(&plan.role)?;
+        workers.push(Matrix { worker: plan.name(), calls, techniques: rows });
+    }
+    drop(progress);
+    let root = scope.root;
+    let no_cgroup = cgroup.as_ref().err().cloned();
+    if let Ok(cgroup) = cgroup {
+        cgroup.remove();
+    }
+    if workers.is_empty() {
+        bail!("there is nothing to try");
+    }
+    let held = workers.iter().all(|matrix| {
+        matrix.calls.mismatch.is_none() && !matrix.techniques.iter().any(matrix::Row::is_breach)
+    });
+    Ok(Report { held, root, no_cgroup, workers })
+}
+
+/// A guest that would end at once, with a writable and a read-only disk.
+fn guest(laid: &Laid) -> Result<Guest> {
+    let disk = |name: &str, read_only| {
+        let path = laid.dir().join(name);
+        std::fs::write(&path, [0; 4096]).context("cannot make a disk image")?;
+        host::image("disk image", &DiskArg { path, read_only })
+    };
+    let kernel = memfd_create("kernel", MemfdFlags::CLOEXEC).context("cannot make a memfd")?;
+    let mut kernel = File::from(kernel);
+    kernel.write_all(&bare::elf(&[Op::Exit(0)])).context("cannot write the guest's kernel")?;
+    Ok(Guest {
+        kernel,
+        name: "the drill's guest".to_owned(),
+        initrd: None,
+        cmdline: Default::default(),
+        memory: MEMORY,
+        cpus: 1,
+        disks: vec![disk("writable.img", false)?, disk("read-only.img", true)?],
+        agent: true,
+        console: None,
+        output: Bounds::NONE,
+    })
+}
+
+/// A line on a terminal's stderr that says how far the drill is.
+struct Progress {
+    done: usize,
+    total: usize,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        Self { done: 0, total, shown: std::io::stderr().is_terminal() }
+    }
+
+    fn step(&mut self, worker: &str, technique: &str) {
+        self.done += 1;
+        if self.shown {
+            eprint!("\r\x1b[K{} of {}: {worker} {technique}", self.done, self.total);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
