@@ -123,7 +123,7 @@ pub enum Heard {
     Call(Call),
 }
 
-/// Hears what `listener` has to tell, without waiting. A call is answered with `reply`.
+/// Hears what `listener` has to tell, without waiting; a call is answered with `reply`.
 pub fn receive(listener: &OwnedFd, reply: Reply) -> Heard {
     let mut fds = [PollFd::new(listener, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -14,6 +14,8 @@
 //! | [`jail`] | the layers around a running guest's workers, read from /proc |
 //! | [`missing`] | hosts that lack a layer |
 //! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
+//! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
+//! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`errors`] | what casemate refuses, and in which words |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
@@ -21,6 +23,8 @@
 mod bounds;
 mod console;
 mod disk;
+mod doctor;
+mod drill;
 mod ends;
 mod errors;
 mod forbidden;
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
         jail::tests(),
         missing::tests(),
         forbidden::tests(),
+        doctor::tests(),
+        drill::tests(),
         errors::tests(),
     ];
     tests::suite::run("bare", suites.into_iter().flatten().collect())

@@ -123,8 +123,8 @@ fn drill(args: &DrillArgs) -> Result<Report> {
     let program = host::companion("casemate-prober")?;
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
-    let limits = Limits::of(MEMORY, 1, 1);
-    let cgroup = Cgroup::create(limits).map_err(|error| crate::outcome::in_words(&error));
+    let cgroup =
+        Cgroup::create(Limits::of(MEMORY, 1, 1)).map_err(|error| crate::outcome::in_words(&error));
     let scope = Scope {
         only: args.techniques.clone(),
         quick: args.quick,

@@ -205,10 +205,12 @@ impl Attempt {
                 }
             } else if ready.listener {
                 let heard = self.listener.as_ref().map(|l| breach::receive(l, self.reply));
-                if let Some(Heard::Call(call)) = heard
-                    && self.reply == Reply::Hold
-                {
-                    return Ok(Ending::Caught(call));
+                match heard {
+                    Some(Heard::Call(call)) if self.reply == Reply::Hold => {
+                        return Ok(Ending::Caught(call));
+                    }
+                    Some(Heard::End) => self.listener = None,
+                    _ => {}
                 }
             } else if ready.end {
                 return Ok(Ending::Ended(self.reap()));
