@@ -10,6 +10,8 @@
 //! | [`guests`] | parts of bare-metal guests that several tests use |
 //! | [`fixtures`] | kernels and root images for tests with Linux guests |
 //!
+//! The program `without` runs another one on a kernel that seems to lack a feature.
+//!
 //! Two suites, each a test executable: `bare` has guests of a few instructions, which every KVM runs;
 //! `linux` has Linux guests and needs a KVM that runs them. Invariants: a test that cannot run says so
 //! by name, and no test of a suite named in `CASEMATE_REQUIRE` may; every process that a run started is

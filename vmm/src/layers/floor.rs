@@ -93,7 +93,14 @@ fn remedy(layer: Layer) -> &'static str {
         }
         Layer::CoreSched => "it takes a kernel with CONFIG_SCHED_CORE on a CPU with SMT",
         Layer::Seccomp => "it takes a kernel with CONFIG_SECCOMP_FILTER",
-        _ => "it takes a kernel with this kind of namespace, or an unconfined launcher",
+        Layer::PidNs | Layer::NetNs | Layer::IpcNs | Layer::UtsNs | Layer::CgroupNs => {
+            "it takes a kernel with this kind of namespace, and leave to make one"
+        }
+        Layer::Root
+        | Layer::Descriptors
+        | Layer::Limits
+        | Layer::Capabilities
+        | Layer::NoNewPrivs => "no host should lack it: does a security module confine casemate?",
     }
 }
 
