@@ -1,6 +1,11 @@
 //! `casemate drill`: nothing gets through all layers, and each layer alone stops what it is for.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use serde_json::Value;
+use tests::process::PATIENCE;
 use tests::run::{End, Run};
 use tests::scratch::Scratch;
 use tests::suite::{Need, Test};
@@ -36,6 +41,7 @@ pub fn tests() -> Vec<Test> {
             holds(&Run::new(&dir, &["drill", "--quick", "--json"]).as_user().end(), 80);
         }),
         Test::new("drill::each_layer_alone_stops_what_it_is_for", root, layers),
+        Test::new("drill::a_signal_ends_it_and_nothing_is_left", &[Need::Kvm], interrupted),
         Test::new("drill::a_technique_that_is_not_there", &[], unknown),
         Test::new("drill::lists_its_techniques", &[], list),
     ]
@@ -91,6 +97,24 @@ fn layers() {
         assert_eq!(result(&alone[other]), "through", "{technique} with {other} alone");
         assert_ne!(result(&row["all"]), "through", "{technique} with all layers");
     }
+}
+
+/// Processes and control groups are looked for at the end of every run.
+fn interrupted() {
+    let dir = Scratch::new();
+    let temporary = format!("TMPDIR={}", dir.dir().display());
+    let run = Run::new(&dir, &["drill"]).by(&["env", &temporary]);
+    let running = run.start();
+    let laid_out = || dir.list().iter().any(|name| name.starts_with("casemate-drill-"));
+    let begun = Instant::now();
+    while !laid_out() {
+        assert!(begun.elapsed() < PATIENCE, "no bait is laid out");
+        thread::sleep(Duration::from_millis(5));
+    }
+    running.signal(Signal::INT);
+    let end = running.end();
+    end.check(end.code == Some(130), "expected the signal's status").prints("");
+    assert_eq!(dir.list(), Vec::<String>::new(), "left behind");
 }
 
 fn unknown() {

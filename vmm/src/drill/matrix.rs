@@ -54,6 +54,13 @@ pub struct Matrix {
     pub techniques: Vec<Row>,
 }
 
+impl Matrix {
+    /// Nothing gets through that may not, and the filter is what its table says.
+    pub fn holds(&self) -> bool {
+        self.calls.mismatch.is_none() && !self.techniques.iter().any(Row::is_breach)
+    }
+}
+
 /// What is to be tried.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {

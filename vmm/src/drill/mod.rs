@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bare::Op;
 use clap::Args;
 use devices::bounds::Bounds;
@@ -37,7 +37,9 @@ use crate::cli::DiskArg;
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
+use crate::outcome::in_words;
 use crate::sandbox::Parts;
+use crate::signals::Signals;
 use bait::Laid;
 use matrix::{Matrix, Scope};
 use probe::Range;
@@ -47,6 +49,7 @@ Exit status:
     0  nothing gets through all layers but what is documented to
     1  something does, or a filter is not what its table says
     2  usage
+  128+N  signal N ended the drill
   125  the drill could not do its part";
 
 /// Exit status of a drill in which something got through.
@@ -101,7 +104,10 @@ pub fn run(args: &DrillArgs) -> Result<u8> {
         print(&text::list())?;
         return Ok(0);
     }
-    let report = drill(args)?;
+    let report = match drill(args)? {
+        Ok(report) => report,
+        Err(Interrupted(signal)) => return Ok(128u8.saturating_add(signal)),
+    };
     let text = match args.json {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => text::report(&report.workers, report.no_cgroup.as_deref())?,
@@ -119,55 +125,64 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn drill(args: &DrillArgs) -> Result<Report> {
+/// A signal ended the drill, which has cleaned up.
+struct Interrupted(u8);
+
+fn drill(args: &DrillArgs) -> Result<Result<Report, Interrupted>> {
+    let signals = Signals::block()?;
     let program = host::companion("casemate-prober")?;
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
-    let cgroup =
-        Cgroup::create(Limits::of(MEMORY, 1, 1)).map_err(|error| crate::outcome::in_words(&error));
-    let scope = Scope {
-        only: args.techniques.clone(),
-        quick: args.quick,
-        root: rustix::process::geteuid().is_root(),
-        cgroup: cgroup.is_ok(),
-    };
+    let cgroup = Cgroup::create(Limits::of(MEMORY, 1, 1)).map_err(|error| in_words(&error));
+    let root = rustix::process::geteuid().is_root();
     let range = Range {
         parts: &parts,
         program: program.as_fd(),
         identity: Identity::of_sandbox(),
         cgroup: cgroup.as_ref().ok(),
-        root: scope.root,
+        root,
         laid: &laid,
     };
-    let plans: Vec<Plan> =
-        parts.roles().into_iter().map(|role| parts.plan(role, Layers::ALL)).collect();
-    let wanted = |plan: &&Plan| args.worker.is_empty() || args.worker.contains(&plan.name());
-    let plans: Vec<&Plan> = plans.iter().filter(wanted).collect();
-    let total = plans.iter().map(|plan| matrix::techniques(&scope, plan).count()).sum();
-    let mut progress = Progress::new(total);
-    let mut workers = Vec::new();
-    for plan in plans {
-        let mut rows = Vec::new();
-        for technique in matrix::techniques(&scope, plan) {
-            progress.step(&plan.name(), technique.id);
-            rows.push(matrix::row(&range, plan, technique, &scope)?);
-        }
-        let calls = range.walk(&plan.role)?;
-        workers.push(Matrix { worker: plan.name(), calls, techniques: rows });
-    }
-    drop(progress);
-    let root = scope.root;
+    let scope =
+        Scope { only: args.techniques.clone(), quick: args.quick, root, cgroup: cgroup.is_ok() };
+    let tried = try_all(args, &range, &scope, &signals);
     let no_cgroup = cgroup.as_ref().err().cloned();
     if let Ok(cgroup) = cgroup {
         cgroup.remove();
     }
-    if workers.is_empty() {
-        bail!("there is nothing to try");
+    Ok(tried?.map(|workers| {
+        let held = workers.iter().all(Matrix::holds);
+        Report { held, root, no_cgroup, workers }
+    }))
+}
+
+/// Tries what `scope` names in each worker that `args` names.
+fn try_all(
+    args: &DrillArgs,
+    range: &Range<'_>,
+    scope: &Scope,
+    signals: &Signals,
+) -> Result<Result<Vec<Matrix>, Interrupted>> {
+    let roles = range.parts.roles().into_iter();
+    let plans = roles.map(|role| range.parts.plan(role, Layers::ALL));
+    let wanted = |plan: &Plan| args.worker.is_empty() || args.worker.contains(&plan.name());
+    let plans: Vec<Plan> = plans.filter(wanted).collect();
+    let total = plans.iter().map(|plan| matrix::techniques(scope, plan).count()).sum();
+    let mut progress = Progress::new(total);
+    let mut workers = Vec::new();
+    for plan in &plans {
+        let mut rows = Vec::new();
+        for technique in matrix::techniques(scope, plan) {
+            if let Some(signal) = signals.next() {
+                return Ok(Err(Interrupted(signal)));
+            }
+            progress.step(&plan.name(), technique.id);
+            rows.push(matrix::row(range, plan, technique, scope)?);
+        }
+        let calls = range.walk(&plan.role)?;
+        workers.push(Matrix { worker: plan.name(), calls, techniques: rows });
     }
-    let held = workers.iter().all(|matrix| {
-        matrix.calls.mismatch.is_none() && !matrix.techniques.iter().any(matrix::Row::is_breach)
-    });
-    Ok(Report { held, root, no_cgroup, workers })
+    Ok(Ok(workers))
 }
 
 /// A guest that would end at once, with a writable and a read-only disk.
