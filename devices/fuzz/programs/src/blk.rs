@@ -1,0 +1,214 @@
+//! Target `blk`: block requests on one queue, against the model; with an image that fails, that is
+//! short, and that lets the guest rewrite its memory meanwhile.
+
+use std::cell::RefCell;
+use std::io;
+
+use devices::Memory;
+use devices::blk::{Blk, FLUSH, ID_LEN, QUEUE_SIZE, Shape};
+use devices::disk::Disk;
+use devices::ring::Ring;
+use devices::testing::{Image, Operation};
+use vm_memory::{Bytes as _, GuestAddress, VolatileSlice};
+
+use crate::bytes::Bytes;
+use crate::model;
+use crate::rig::{Guest, Part, Queue, WRITE, cut, place};
+
+/// Sectors of the image.
+pub const SECTORS: u64 = 16;
+/// GET_ID's answer.
+pub const ID: &[u8; ID_LEN] = b"casemate-disk-------";
+
+const HEADER: u32 = 16;
+
+/// An image during whose operations another vCPU writes to guest memory.
+#[derive(Debug)]
+pub struct Fickle {
+    /// The image.
+    pub image: Image,
+    /// What is written when it is used: where, and what.
+    pub meanwhile: Option<(u64, [u8; 16])>,
+    memory: &'static Memory,
+}
+
+impl Fickle {
+    fn happen(&self) {
+        if let Some((at, bytes)) = &self.meanwhile {
+            self.memory.write_slice(bytes, GuestAddress(*at)).unwrap();
+        }
+    }
+}
+
+impl Disk for Fickle {
+    fn read(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.happen();
+        self.image.read(regions, offset)
+    }
+
+    fn write(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.happen();
+        self.image.write(regions, offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.happen();
+        self.image.flush()
+    }
+}
+
+/// What the guest is told of the disk.
+pub fn shape(read_only: bool) -> Shape {
+    Shape { sectors: SECTORS, read_only }
+}
+
+/// A device and its model.
+pub fn device(memory: &'static Memory, read_only: bool) -> (Blk<'static, Fickle>, model::blk::Blk) {
+    let shape = shape(read_only);
+    // The image goes on after the last sector: those bytes are not the guest's.
+    let len = usize::try_from(SECTORS * 512).unwrap() + 32;
+    let bytes: Vec<u8> = (0u8..251).cycle().take(len).collect();
+    let image = Fickle { image: Image::new(bytes.clone()), meanwhile: None, memory };
+    (Blk::new(image, shape, *ID), model::blk::Blk::new(shape, ID, bytes))
+}
+
+/// Makes the image fail, or be slow, or have the guest write meanwhile; the model's too.
+pub fn disturb(program: &mut Bytes<'_>, image: &mut Fickle, model: &mut model::blk::Blk) {
+    match program.below(4) {
+        0 => {
+            let most = program.one_of(&[1, 7, 100, 511, 512, 513, usize::MAX]);
+            image.image.most = most;
+            model.most = most as u64;
+        }
+        1 | 2 => {
+            let error = program.one_of(&[
+                libc::EINTR,
+                libc::EIO,
+                libc::ENOSPC,
+                libc::EFBIG,
+                libc::EAGAIN,
+            ]);
+            let before = program.below(3);
+            let errors = std::iter::repeat_n(None, before).chain([Some(error)]);
+            image.image.errors.extend(errors.clone());
+            model.errors.extend(errors);
+        }
+        _ => {
+            let at = u64::from(program.half()) % (crate::rig::END - 16);
+            let bytes = [program.byte(); 16];
+            image.meanwhile = Some((at, bytes));
+            model.meanwhile = image.meanwhile;
+        }
+    }
+}
+
+/// Makes a request available, well formed and mostly reasonable.
+pub fn offer(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queue) {
+    let kind = program.one_of(&[0, 1, 1, 4, 8, 0, 11, 1]);
+    let kind = if program.rarely() { program.word() } else { kind };
+    let sector = if program.rarely() { program.edge() } else { program.below(17) as u64 };
+    let mut len = 512 * u32::try_from(program.below(4)).unwrap();
+    if program.rarely() {
+        len = u32::from(program.half()) % 5000;
+    }
+    let mut header = [0; 16];
+    header[..4].copy_from_slice(&kind.to_le_bytes());
+    header[8..].copy_from_slice(&sector.to_le_bytes());
+    let at = place(program).min(crate::rig::END - 0x1800);
+    guest.write(at, &header);
+    let mut parts = Vec::new();
+    let data = at + u64::from(HEADER);
+    match kind {
+        1 => {
+            let fill = program.byte();
+            let bytes: Vec<u8> =
+                (0u8..=255).map(|byte| byte ^ fill).cycle().take(len.try_into().unwrap()).collect();
+            guest.write(data, &bytes);
+            cut(&mut parts, program, at, HEADER + len, 0);
+            parts.push(Part { address: data + u64::from(len), len: 1, flags: WRITE });
+        }
+        _ => {
+            let room = if kind == 8 { u32::from(program.byte()) % 40 } else { len };
+            parts.push(Part { address: at, len: HEADER, flags: 0 });
+            let room = if kind == 4 { 0 } else { room };
+            cut(&mut parts, program, data, room + 1, WRITE);
+        }
+    }
+    if program.rarely() {
+        // Without one of its parts.
+        parts.remove(program.below(parts.len()));
+    }
+    queue.add(guest, &parts);
+}
+
+thread_local! {
+    static GUEST: RefCell<Guest> = RefCell::default();
+}
+
+/// Runs one program.
+pub fn run(bytes: &[u8]) {
+    GUEST.with_borrow_mut(|guest| {
+        guest.clear();
+        drive(guest, Bytes::new(bytes));
+    });
+}
+
+fn drive(guest: &mut Guest, mut program: Bytes<'_>) {
+    let knobs = program.byte();
+    let (mut blk, mut model) = device(guest.memory, knobs & 1 != 0);
+    let features = if knobs & 2 != 0 { 0 } else { FLUSH };
+    blk.start(features);
+    model.start(features);
+    // Sizes up to the largest, mostly small.
+    let size = 1 << (knobs >> 4).min(8);
+    let mut queue = Queue::new(0x400, size);
+    let mut ring = Ring::start(guest.memory, queue.geometry, QUEUE_SIZE).unwrap();
+    let mut model_ring = model::ring::Ring::start(&guest.ram, queue.geometry, QUEUE_SIZE).unwrap();
+    let mut broken = false;
+    while !program.is_empty() {
+        match program.below(16) {
+            0..=8 => offer(&mut program, guest, &mut queue),
+            9 | 10 => disturb(&mut program, blk.disk(), &mut model),
+            11 if program.rarely() => {
+                // A reset: the driver begins anew.
+                blk.stop();
+                model.stop();
+                queue.clear(guest);
+                ring = Ring::start(guest.memory, queue.geometry, QUEUE_SIZE).unwrap();
+                model_ring =
+                    model::ring::Ring::start(&guest.ram, queue.geometry, QUEUE_SIZE).unwrap();
+            }
+            12 => {
+                broken = true;
+                queue.break_it(guest, &mut program);
+            }
+            _ => {}
+        }
+        let asked = model.log.len();
+        let expected = model.serve(&mut guest.ram, &mut model_ring);
+        // A copy of data may well read a byte twice, so a request that moves some is not watched.
+        let moved = model.log[asked..].iter().any(|operation| *operation != Operation::Flush);
+        let watched = knobs & 4 != 0 && !moved && model.served == 1 && !broken;
+        let served = if watched {
+            let available = queue.geometry.available;
+            let (served, twice) = guest.watch(available, || blk.serve(guest.memory, &mut ring));
+            assert_eq!(twice, None, "a byte was fetched twice");
+            served
+        } else {
+            blk.serve(guest.memory, &mut ring)
+        };
+        let served = served.map(|progress| (progress.used, progress.more));
+        assert_eq!(served, expected.map(|served| (served.used, served.more)));
+        guest.check("blk");
+        check(blk.disk(), &model);
+        if expected.is_err() {
+            return;
+        }
+    }
+}
+
+/// Checks that the image was asked for what it should have been, and holds what it should.
+pub fn check(image: &Fickle, model: &model::blk::Blk) {
+    assert_eq!(image.image.log, model.log, "operations of the image");
+    assert!(image.image.bytes == model.image, "the image differs");
+}
