@@ -46,16 +46,20 @@ impl Machine {
     }
 
     /// The same device after another power-on, with a new transport: what a new machine would be,
-    /// without the cost of new sockets. Whatever the last one left unheard is forgotten.
+    /// without the cost of new sockets. Nothing may be left unheard; [`Machine::drain`] sees to it.
     pub fn again(&mut self) -> Link<'static> {
+        self.driver.registers.reset();
+        self.link()
+    }
+
+    /// Forgets every message, kick and interrupt that was not heard.
+    pub fn drain(&self) {
         for end in [&self.control, &self.theirs] {
             while recv(end, &mut [0; MESSAGE + 1][..], RecvFlags::DONTWAIT).is_ok() {}
         }
         for event in self.kicks.iter().chain([&self.line]) {
             rustix::io::read(event, &mut [0; 8]).ok();
         }
-        self.driver.registers.reset();
-        self.link()
     }
 
     /// The virtual machine ends, as its worker sees it. [`Machine::again`] begins another.

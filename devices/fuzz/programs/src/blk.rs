@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::sync::LazyLock;
 
 use devices::Memory;
 use devices::blk::{Blk, FLUSH, ID_LEN, QUEUE_SIZE, Shape};
@@ -16,7 +17,7 @@ use crate::model;
 use crate::rig::{Guest, Part, Queue, WRITE, cut, place};
 
 /// Sectors of the image.
-pub const SECTORS: u64 = 16;
+pub const SECTORS: u64 = 8;
 /// GET_ID's answer.
 pub const ID: &[u8; ID_LEN] = b"casemate-disk-------";
 
@@ -66,8 +67,11 @@ pub fn shape(read_only: bool) -> Shape {
 pub fn device(memory: &'static Memory, read_only: bool) -> (Blk<'static, Fickle>, model::blk::Blk) {
     let shape = shape(read_only);
     // The image goes on after the last sector: those bytes are not the guest's.
-    let len = usize::try_from(SECTORS * 512).unwrap() + 32;
-    let bytes: Vec<u8> = (0u8..251).cycle().take(len).collect();
+    static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let len = usize::try_from(SECTORS * 512).unwrap() + 32;
+        (0u8..251).cycle().take(len).collect()
+    });
+    let bytes = BYTES.clone();
     let image = Fickle { image: Image::new(bytes.clone()), meanwhile: None, memory };
     (Blk::new(image, shape, *ID), model::blk::Blk::new(shape, ID, bytes))
 }
@@ -81,13 +85,8 @@ pub fn disturb(program: &mut Bytes<'_>, image: &mut Fickle, model: &mut model::b
             model.most = most as u64;
         }
         1 | 2 => {
-            let error = program.one_of(&[
-                libc::EINTR,
-                libc::EIO,
-                libc::ENOSPC,
-                libc::EFBIG,
-                libc::EAGAIN,
-            ]);
+            let error =
+                program.one_of(&[libc::EINTR, libc::EIO, libc::ENOSPC, libc::EFBIG, libc::EAGAIN]);
             let before = program.below(3);
             let errors = std::iter::repeat_n(None, before).chain([Some(error)]);
             image.image.errors.extend(errors.clone());
@@ -106,24 +105,22 @@ pub fn disturb(program: &mut Bytes<'_>, image: &mut Fickle, model: &mut model::b
 pub fn offer(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queue) {
     let kind = program.one_of(&[0, 1, 1, 4, 8, 0, 11, 1]);
     let kind = if program.rarely() { program.word() } else { kind };
-    let sector = if program.rarely() { program.edge() } else { program.below(17) as u64 };
+    let sector = if program.rarely() { program.edge() } else { program.below(9) as u64 };
     let mut len = 512 * u32::try_from(program.below(4)).unwrap();
     if program.rarely() {
-        len = u32::from(program.half()) % 5000;
+        len = u32::from(program.half()) % 4500;
     }
     let mut header = [0; 16];
     header[..4].copy_from_slice(&kind.to_le_bytes());
     header[8..].copy_from_slice(&sector.to_le_bytes());
-    let at = place(program).min(crate::rig::END - 0x1800);
+    let at = place(program).min(crate::rig::END - 0x800);
     guest.write(at, &header);
     let mut parts = Vec::new();
     let data = at + u64::from(HEADER);
     match kind {
         1 => {
             let fill = program.byte();
-            let bytes: Vec<u8> =
-                (0u8..=255).map(|byte| byte ^ fill).cycle().take(len.try_into().unwrap()).collect();
-            guest.write(data, &bytes);
+            guest.fill(data, len, fill);
             cut(&mut parts, program, at, HEADER + len, 0);
             parts.push(Part { address: data + u64::from(len), len: 1, flags: WRITE });
         }

@@ -52,9 +52,7 @@ pub fn offer_output(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queu
     let at = place(program);
     let len = u32::from(program.half()) % 600;
     let fill = program.byte();
-    let bytes: Vec<u8> =
-        (0u8..=250).map(|byte| byte.wrapping_add(fill)).cycle().take(len.try_into().unwrap()).collect();
-    guest.write(at, &bytes);
+    guest.fill(at, len, fill);
     let mut parts = Vec::new();
     cut(&mut parts, program, at, len, 0);
     if program.rarely() {

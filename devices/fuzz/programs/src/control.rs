@@ -132,6 +132,7 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(message.encode(), whole);
     }
     RIG.with_borrow_mut(|(guest, machine)| {
+        machine.drain();
         let link = machine.again();
         drive(guest, machine, link, Bytes::new(bytes));
     });

@@ -20,7 +20,7 @@ use crate::streams::Pipe;
 
 /// Where the guest's output is, a page, and where its input buffers are.
 const OUTPUT: u64 = 0x3000;
-const INPUT: u64 = 0x5000;
+const INPUT: u64 = 0x4000;
 const ROOM: u32 = 256;
 const SIZE: u16 = 64;
 
@@ -137,7 +137,9 @@ impl Model {
                 self.heard += bytes.len();
             }
             FromHost::End => {
-                assert!(!std::mem::replace(&mut self.told_end, true) && self.heard == self.typed.len());
+                assert!(
+                    !std::mem::replace(&mut self.told_end, true) && self.heard == self.typed.len()
+                );
             }
             FromHost::Credit(stream, bytes) => {
                 let granted = &mut self.granted[stream as usize - 1];
@@ -245,6 +247,7 @@ fn drive(rig: &mut Rig, mut program: Bytes<'_>) {
     let Rig { guest, machine, pipes } = rig;
     pipes.iter_mut().for_each(Pipe::renew);
     let told = Told::default();
+    machine.drain();
     let mut served = consoles(machine.again(), pipes, told.clone());
     let mut queues = [Queue::new(0x400, SIZE), Queue::new(0x1400, SIZE)];
     let mut input = Input::default();
@@ -370,12 +373,7 @@ impl Input {
     }
 
     /// Reads what came, and makes its buffers available again.
-    fn hear(
-        &mut self,
-        guest: &mut Guest,
-        queue: &mut Queue,
-        mut hear: impl FnMut(&FromHost<'_>),
-    ) {
+    fn hear(&mut self, guest: &mut Guest, queue: &mut Queue, mut hear: impl FnMut(&FromHost<'_>)) {
         guest.learn();
         let used = queue.geometry.used;
         while guest.ram.half(used + 2) != self.used {

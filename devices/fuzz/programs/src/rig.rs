@@ -10,9 +10,9 @@ use crate::fetch;
 use crate::model::Ram;
 
 /// Guest RAM: two ranges that touch, each between guard pages.
-pub const RANGES: [(u64, usize); 2] = [(0, 0x8000), (0x8000, 0x4000)];
+pub const RANGES: [(u64, usize); 2] = [(0, 0x6000), (0x6000, 0x2000)];
 /// The end of guest RAM.
-pub const END: u64 = 0xc000;
+pub const END: u64 = 0x8000;
 /// Buffers lie from here to the end; rings before it.
 pub const BUFFERS: u64 = 0x3000;
 
@@ -52,6 +52,18 @@ impl Guest {
         }
     }
 
+    /// Writes `len` bytes, at most 4 KiB, that are not all the same, if it is RAM.
+    pub fn fill(&mut self, at: u64, len: u32, first: u8) {
+        let mut bytes = [0; 4096];
+        let bytes = &mut bytes[..usize::try_from(len).unwrap().min(4096)];
+        let mut next = first;
+        for byte in bytes.iter_mut() {
+            *byte = next;
+            next = next.wrapping_mul(3).wrapping_add(1);
+        }
+        self.write(at, bytes);
+    }
+
     /// Checks that the devices changed what they should have, and nothing else.
     pub fn check(&mut self, what: &str) {
         self.memory.read_slice(&mut self.seen, GuestAddress(0)).unwrap();
@@ -69,11 +81,7 @@ impl Guest {
 
     /// Runs a device's function with the first range of RAM watched for second readings.
     /// The index of the available ring at `available` may be read as often as one likes.
-    pub fn watch<T>(
-        &self,
-        available: u64,
-        function: impl FnOnce() -> T,
-    ) -> (T, Option<usize>) {
+    pub fn watch<T>(&self, available: u64, function: impl FnOnce() -> T) -> (T, Option<usize>) {
         let start = self.memory.get_host_address(GuestAddress(0)).unwrap();
         let index = usize::try_from(available + 2).unwrap();
         fetch::watch(start, RANGES[0].1, index, function)
@@ -202,8 +210,8 @@ pub struct Part {
 pub fn place(program: &mut Bytes<'_>) -> u64 {
     match program.byte() {
         0xff => RANGES[1].0 - 3,
-        0xfe => END - u64::from(program.half()) % 0x8000,
-        slot => BUFFERS + 0x80 * u64::from(slot),
+        0xfe => END - u64::from(program.half()) % END,
+        slot => BUFFERS + 0x50 * u64::from(slot),
     }
 }
 

@@ -3,7 +3,11 @@
 //! For fuzzers that feed standard input and watch for a signal, and for a look at one finding: a
 //! finding is a panic, which aborts. With `--repeat` the programs run N times over, and the speed is
 //! printed.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a harness: what fails, fails loudly")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a harness: what fails, fails loudly"
+)]
 
 use std::io::Read;
 use std::time::Instant;

@@ -57,9 +57,8 @@ impl Ring {
             (geometry.available, 6 + 2 * size, 2),
             (geometry.used, 6 + 8 * size, 4),
         ];
-        let placed = parts.iter().all(|&(at, len, align)| {
-            at % align == 0 && ram.place(at, len).is_some()
-        });
+        let placed =
+            parts.iter().all(|&(at, len, align)| at % align == 0 && ram.place(at, len).is_some());
         let apart = placed
             && (0..3).all(|a| {
                 let ((a, a_len, _), (b, b_len, _)) = (parts[a], parts[(a + 1) % 3]);

@@ -48,7 +48,9 @@ impl<'a> Disk<'a> {
 
     /// The virtual machine ends; what is in the ring is served once more.
     pub fn end(&mut self, guest: &mut Guest) {
-        if self.transport.dead {
+        self.transport.kick(0);
+        self.settle(guest);
+        if self.transport.dead || self.busy {
             return;
         }
         self.transport.end();
@@ -136,13 +138,13 @@ impl Device for Disk<'_> {
     }
 
     fn prove(&mut self, guest: &mut Guest) {
-        guest.write(0x9000, &[0; 16]);
-        let header = Part { address: 0x9000, len: 16, flags: 0 };
-        let data = Part { address: 0x9010, len: 513, flags: WRITE };
+        guest.write(0x7000, &[0; 16]);
+        let header = Part { address: 0x7000, len: 16, flags: 0 };
+        let data = Part { address: 0x7010, len: 513, flags: WRITE };
         self.transport.queue(0).add(guest, &[header, data]);
         self.transport.kick(0);
         self.settle(guest);
         let used = self.transport.queue(0).geometry.used;
-        assert_eq!((guest.ram.half(used + 2), guest.ram.0[0x9010 + 512]), (1, 0), "a plain read");
+        assert_eq!((guest.ram.half(used + 2), guest.ram.0[0x7010 + 512]), (1, 0), "a plain read");
     }
 }

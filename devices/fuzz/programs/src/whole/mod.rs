@@ -4,8 +4,8 @@
 //! that was taken over, writes to the control sockets. Behind it are the real register state
 //! machines and the real loops of both device workers. After each step the models say what guest
 //! memory, image, console and registers have to be; both devices share the memory, so that one
-//! that reaches into the other's rings shows. At the end every device that is alive has to serve a
-//! plain request after a reset.
+//! that reaches into the other's rings shows. At the end of one program in four every device that is
+//! alive has to serve a plain request after a reset; of others, the virtual machine just ends.
 //!
 //! | file | is |
 //! |---|---|
@@ -18,9 +18,9 @@ use std::cell::RefCell;
 use devices::mmio::{Action, SIZE, status};
 
 use crate::bytes::Bytes;
-use crate::{blk, console, control};
 use crate::registers::{OFFSETS, value};
 use crate::rig::Guest;
+use crate::{blk, console, control};
 
 mod disk;
 mod terminal;
@@ -84,8 +84,10 @@ pub fn run(bytes: &[u8]) {
                 step(&mut terminal, choice >> 1, &mut program, guest);
             }
         }
-        prove(&mut disk, guest);
-        prove(&mut terminal, guest);
+        if knobs & 0x0c == 0 {
+            prove(&mut disk, guest);
+            prove(&mut terminal, guest);
+        }
         if knobs & 0xfc == 0xfc {
             disk.end(guest);
             terminal.end(guest);

@@ -75,6 +75,9 @@ impl<'a> Terminal<'a> {
 
     /// The virtual machine ends; what is in the rings is served once more.
     pub fn end(&mut self, guest: &mut Guest) {
+        self.transport.kick(0);
+        self.transport.kick(1);
+        self.settle(guest);
         if self.transport.dead {
             return;
         }
@@ -209,11 +212,11 @@ impl Device for Terminal<'_> {
     fn calm(&mut self) {}
 
     fn prove(&mut self, guest: &mut Guest) {
-        guest.write(0x9800, b"proof");
+        guest.write(0x7800, b"proof");
         let before = self.model.output.len();
-        let output = Part { address: 0x9800, len: 5, flags: 0 };
+        let output = Part { address: 0x7800, len: 5, flags: 0 };
         self.transport.queue(1).add(guest, &[output]);
-        let room = Part { address: 0x9900, len: 64, flags: WRITE };
+        let room = Part { address: 0x7900, len: 64, flags: WRITE };
         self.transport.queue(0).add(guest, &[room]);
         self.transport.kick(1);
         self.settle(guest);

@@ -55,6 +55,9 @@ impl Transport {
 
     /// Power-on: everything forgotten but the descriptors.
     pub fn again(&mut self) -> devices::link::Link<'static> {
+        if self.dead || self.kicked || self.is_told() || self.raised {
+            self.machine.drain();
+        }
         self.registers = model::registers::Registers::new(self.identity);
         self.state = State::new(self.identity);
         self.inbox.clear();
