@@ -111,6 +111,11 @@ impl Machine {
         Message::decode(&bytes[..len])
     }
 
+    /// True when the worker has sent a message that was not received.
+    pub fn has_message(&self) -> bool {
+        readable(&self.control, Duration::ZERO)
+    }
+
     /// Kicks queue `index`.
     pub fn kick(&self, index: usize) {
         rustix::io::write(&self.kicks[index], &1u64.to_ne_bytes()).unwrap();

@@ -87,7 +87,9 @@ impl Transport for Wire {
         used: PhysAddr,
     ) {
         let size = u16::try_from(size).unwrap();
-        self.machine_mut().driver.place(queue.into(), &Geometry { size, descriptors, available, used });
+        self.machine_mut()
+            .driver
+            .place(queue.into(), &Geometry { size, descriptors, available, used });
         assert_eq!(self.machine().driver.read(0x044), 1, "queue {queue} is not ready");
     }
 

@@ -102,3 +102,19 @@ fn random_images_find_nothing() {
 fn random_machines_find_nothing() {
     random(target("whole"));
 }
+
+/// With `CASEMATE_WRITE` set, they are written instead of compared.
+#[test]
+fn the_seeds_are_those_that_are_made() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    for (name, _) in TARGETS {
+        for (seed, program) in programs::seeds::seeds(name) {
+            let path = corpus.join(name).join(format!("seed-{seed}"));
+            if std::env::var_os("CASEMATE_WRITE").is_some() {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, &program).unwrap();
+            }
+            assert_eq!(fs::read(&path).unwrap(), program, "{}", path.display());
+        }
+    }
+}
