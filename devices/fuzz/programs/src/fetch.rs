@@ -103,7 +103,9 @@ const WRITE: i64 = 2;
 #[cfg(target_arch = "x86_64")]
 extern "C" fn fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives the handler a siginfo of a fault.
-    let address = unsafe { (*info).si_addr() }.addr();
+    let info = unsafe { &*info };
+    // SAFETY: which has the address that could not be accessed.
+    let address = unsafe { info.si_addr() }.addr();
     // SAFETY: and the context of the instruction that faulted, which nothing else refers to.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     let registers = &mut context.uc_mcontext.gregs;
@@ -124,7 +126,9 @@ extern "C" fn fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *m
             if word.get() & bit != 0 {
                 let byte = ptr::with_exposed_provenance_mut::<u8>(address);
                 // SAFETY: the address lies in the watched range, which was just made accessible.
-                unsafe { byte.write_volatile(!byte.read_volatile()) };
+                let before = unsafe { byte.read_volatile() };
+                // SAFETY: the same.
+                unsafe { byte.write_volatile(!before) };
                 if state.twice.get() == 0 {
                     state.twice.set(address);
                 }

@@ -83,7 +83,7 @@ fn read(registers: &Registers<'_>, program: &mut Bytes<'_>, offset: u64, config:
             let expected = usize::try_from(at).ok().and_then(|at| config.get(at)).copied();
             assert_eq!(*byte, expected.unwrap_or(0), "configuration byte {at}");
         }
-    } else if data.len() != 4 || offset % 4 != 0 {
+    } else if data.len() != 4 || !offset.is_multiple_of(4) {
         assert!(data.iter().all(|byte| *byte == 0), "{offset:#x}");
     }
 }

@@ -21,8 +21,8 @@ impl Pipe {
     /// Open at both ends, and empty.
     pub fn renew(&mut self) {
         static IGNORED: Once = Once::new();
-        // SAFETY: SIG_IGN is always a valid disposition.
         IGNORED.call_once(|| {
+            // SAFETY: SIG_IGN is always a valid disposition.
             let _ = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
         });
         if self.reader.is_some() && self.writer.is_some() {

@@ -105,7 +105,7 @@ impl Registers {
             0x0a0 | 0x0a4 => &mut queue.parts[2],
             _ => return,
         };
-        let shift = if offset % 8 == 0 { 0 } else { 32 };
+        let shift = if offset.is_multiple_of(8) { 0 } else { 32 };
         *part = *part & !(0xffff_ffff << shift) | u64::from(value) << shift;
     }
 

@@ -28,7 +28,7 @@ mod transport;
 
 use disk::Disk;
 use terminal::Terminal;
-pub use transport::Transport;
+pub use transport::{Transport, outcome};
 
 /// A device with its worker, and the model of both.
 pub trait Device {
@@ -93,6 +93,17 @@ pub fn run(bytes: &[u8]) {
             terminal.end(guest);
         }
     });
+}
+
+/// Runs a program with one device alone: brings it up, takes its steps, and has it prove itself.
+/// How a device is tried that is not one of the two.
+pub fn play(device: &mut impl Device, program: &mut Bytes<'_>, guest: &mut Guest) {
+    bring_up(device, guest, !0, 4);
+    while !program.is_empty() {
+        let choice = program.byte();
+        step(device, choice, program, guest);
+    }
+    prove(device, guest);
 }
 
 /// One step of a program with one device.
