@@ -105,9 +105,14 @@ impl Machine {
 
     /// Waits for a message from the worker.
     pub fn receive(&self) -> Option<Message> {
-        assert!(readable(&self.control, PATIENCE), "the worker does not answer");
         let mut bytes = [0; MESSAGE + 1];
-        let len = rustix::io::read(&self.control, &mut bytes).unwrap();
+        // A worker that has its turns in this thread has answered already.
+        let (len, _) = recv(&self.control, &mut bytes[..], RecvFlags::DONTWAIT)
+            .or_else(|_| {
+                assert!(readable(&self.control, PATIENCE), "the worker does not answer");
+                recv(&self.control, &mut bytes[..], RecvFlags::empty())
+            })
+            .unwrap();
         Message::decode(&bytes[..len])
     }
 

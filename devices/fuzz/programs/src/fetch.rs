@@ -72,6 +72,14 @@ pub fn watch<T>(
     })
 }
 
+/// True when guest memory from `start` on, as long as `bytes` is, holds these bytes. No other
+/// thread may write there.
+pub fn holds(start: *const u8, bytes: &[u8]) -> bool {
+    // SAFETY: the caller gives a range of RAM, which is mapped for ever and which only this thread
+    // touches.
+    unsafe { std::slice::from_raw_parts(start, bytes.len()) == bytes }
+}
+
 fn protect(state: &State, protection: libc::c_int) {
     let start = ptr::with_exposed_provenance_mut(state.start.get());
     // SAFETY: the caller of `watch` gave whole pages that no Rust reference points into.

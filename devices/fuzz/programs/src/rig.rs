@@ -66,8 +66,13 @@ impl Guest {
 
     /// Checks that the devices changed what they should have, and nothing else.
     pub fn check(&mut self, what: &str) {
-        self.memory.read_slice(&mut self.seen, GuestAddress(0)).unwrap();
-        if self.seen != self.ram.0 {
+        let same = RANGES.iter().all(|&(start, len)| {
+            let ought = &self.ram.0[self.ram.place(start, len as u64).unwrap()];
+            let host = self.memory.get_host_address(GuestAddress(start)).unwrap();
+            fetch::holds(host, ought)
+        });
+        if !same {
+            self.memory.read_slice(&mut self.seen, GuestAddress(0)).unwrap();
             let at = self.seen.iter().zip(&self.ram.0).position(|(a, b)| a != b).unwrap();
             let (is, ought) = (self.seen[at], self.ram.0[at]);
             panic!("{what}: guest byte {at:#x} is {is:#x} and ought to be {ought:#x}");

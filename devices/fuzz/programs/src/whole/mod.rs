@@ -148,9 +148,8 @@ fn step(device: &mut impl Device, choice: u8, program: &mut Bytes<'_>, guest: &m
     }
     // Most steps are heard of at once.
     if choice & 0x60 != 0x60 {
-        for queue in 0..2 {
-            device.transport().kick(queue);
-        }
+        let queues = device.transport().identity.queues.len();
+        device.transport().kick(usize::from(choice) % queues);
         device.settle(guest);
     }
 }
