@@ -1,8 +1,10 @@
 //! Target `blk`: block requests on one queue, against the model; with an image that fails, that is
-//! short, and that lets the guest rewrite its memory meanwhile.
+//! short, that lets the guest rewrite its memory meanwhile, or that is a file.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use devices::Memory;
@@ -10,6 +12,7 @@ use devices::blk::{Blk, FLUSH, ID_LEN, QUEUE_SIZE, Shape};
 use devices::disk::Disk;
 use devices::ring::Ring;
 use devices::testing::{Image, Operation};
+use rustix::fs::{MemfdFlags, memfd_create};
 use vm_memory::{Bytes as _, GuestAddress, VolatileSlice};
 
 use crate::bytes::Bytes;
@@ -30,31 +33,67 @@ pub struct Fickle {
     pub image: Image,
     /// What is written when it is used: where, and what.
     pub meanwhile: Option<(u64, [u8; 16])>,
+    /// A file that takes the image's place; the image then only fails and keeps its log.
+    file: Option<File>,
     memory: &'static Memory,
 }
 
 impl Fickle {
-    fn happen(&self) {
+    /// What comes before an operation: the other vCPU, and an error of the file's.
+    fn begin(&mut self, operation: Operation) -> io::Result<()> {
         if let Some((at, bytes)) = &self.meanwhile {
             self.memory.write_slice(bytes, GuestAddress(*at)).unwrap();
         }
+        if self.file.is_none() {
+            return Ok(());
+        }
+        self.image.log.push(operation);
+        let errors = &mut self.image.errors;
+        let error = if errors.is_empty() { None } else { errors.remove(0) };
+        error.map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number)))
+    }
+
+    /// What is stored.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.image.bytes.clone();
+        if let Some(file) = &self.file {
+            file.read_exact_at(&mut bytes, 0).unwrap();
+        }
+        bytes
+    }
+
+    /// Puts a file in the image's place.
+    fn use_file(&mut self, file: &File) {
+        file.write_all_at(&self.image.bytes, 0).unwrap();
+        self.file = Some(file.try_clone().unwrap());
     }
 }
 
 impl Disk for Fickle {
     fn read(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.happen();
-        self.image.read(regions, offset)
+        let len = regions.iter().map(VolatileSlice::len).sum();
+        self.begin(Operation::Read(offset, len))?;
+        match &mut self.file {
+            Some(file) => Disk::read(file, regions, offset),
+            None => self.image.read(regions, offset),
+        }
     }
 
     fn write(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.happen();
-        self.image.write(regions, offset)
+        let len = regions.iter().map(VolatileSlice::len).sum();
+        self.begin(Operation::Write(offset, len))?;
+        match &mut self.file {
+            Some(file) => Disk::write(file, regions, offset),
+            None => self.image.write(regions, offset),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.happen();
-        self.image.flush()
+        self.begin(Operation::Flush)?;
+        match &mut self.file {
+            Some(file) => Disk::flush(file),
+            None => self.image.flush(),
+        }
     }
 }
 
@@ -72,14 +111,14 @@ pub fn device(memory: &'static Memory, read_only: bool) -> (Blk<'static, Fickle>
         (0u8..251).cycle().take(len).collect()
     });
     let bytes = BYTES.clone();
-    let image = Fickle { image: Image::new(bytes.clone()), meanwhile: None, memory };
+    let image = Fickle { image: Image::new(bytes.clone()), meanwhile: None, file: None, memory };
     (Blk::new(image, shape, *ID), model::blk::Blk::new(shape, ID, bytes))
 }
 
 /// Makes the image fail, or be slow, or have the guest write meanwhile; the model's too.
 pub fn disturb(program: &mut Bytes<'_>, image: &mut Fickle, model: &mut model::blk::Blk) {
     match program.below(4) {
-        0 => {
+        0 if image.file.is_none() => {
             let most = program.one_of(&[1, 7, 100, 511, 512, 513, usize::MAX]);
             image.image.most = most;
             model.most = most as u64;
@@ -140,6 +179,7 @@ pub fn offer(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queue) {
 
 thread_local! {
     static GUEST: RefCell<Guest> = RefCell::default();
+    static FILE: File = memfd_create("image", MemfdFlags::CLOEXEC).unwrap().into();
 }
 
 /// Runs one program.
@@ -153,6 +193,9 @@ pub fn run(bytes: &[u8]) {
 fn drive(guest: &mut Guest, mut program: Bytes<'_>) {
     let knobs = program.byte();
     let (mut blk, mut model) = device(guest.memory, knobs & 1 != 0);
+    if knobs & 0x0c == 4 {
+        FILE.with(|file| blk.disk().use_file(file));
+    }
     let features = if knobs & 2 != 0 { 0 } else { FLUSH };
     blk.start(features);
     model.start(features);
@@ -207,5 +250,9 @@ fn drive(guest: &mut Guest, mut program: Bytes<'_>) {
 /// Checks that the image was asked for what it should have been, and holds what it should.
 pub fn check(image: &Fickle, model: &model::blk::Blk) {
     assert_eq!(image.image.log, model.log, "operations of the image");
-    assert!(image.image.bytes == model.image, "the image differs");
+    let same = match image.file {
+        None => image.image.bytes == model.image,
+        Some(_) => image.bytes() == model.image,
+    };
+    assert!(same, "the image differs");
 }

@@ -6,7 +6,7 @@ use devices::control::{Geometry, MESSAGE, Message, Start};
 use devices::link::{Event, Link};
 use devices::mmio::{Identity, VERSION_1};
 use devices::testing::Machine;
-use devices::violation::Fault;
+use devices::violation::{Fault, Violation};
 
 use crate::bytes::Bytes;
 use crate::model::{self, Ram};
@@ -29,7 +29,7 @@ pub enum Outcome {
     /// An event.
     Event(Event),
     /// The guest broke the contract.
-    Violation(devices::violation::Violation),
+    Violation(Violation),
     /// The vcpu worker did.
     Control,
 }
@@ -130,6 +130,11 @@ pub fn run(bytes: &[u8]) {
     let whole = bytes.get(..MESSAGE).unwrap_or(bytes);
     if let Some(message) = Message::decode(whole) {
         assert_eq!(message.encode(), whole);
+    }
+    // What workers tell of a violation is a number, which leads back to it or to nothing.
+    for number in bytes.iter().take(1) {
+        let violation = Violation::from_number(*number);
+        assert!(violation.is_none_or(|violation| violation as u8 == *number));
     }
     RIG.with_borrow_mut(|(guest, machine)| {
         machine.drain();

@@ -89,7 +89,12 @@ fn blk() -> Vec<Seed> {
         }
         program
     };
-    vec![("requests", program(0x40)), ("write-through", program(0x42)), ("watched", program(0x4c))]
+    vec![
+        ("requests", program(0x40)),
+        ("write-through", program(0x42)),
+        ("watched", program(0x4c)),
+        ("file", program(0x44)),
+    ]
 }
 
 /// Output, room for it, room for input and input.
