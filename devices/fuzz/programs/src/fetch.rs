@@ -14,6 +14,9 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::Once;
 
+use devices::Memory;
+use vm_memory::{GuestAddress, GuestMemoryBackend};
+
 /// The most bytes that can be watched.
 pub const MOST: usize = 8 * 4096;
 
@@ -72,12 +75,12 @@ pub fn watch<T>(
     })
 }
 
-/// True when guest memory from `start` on, as long as `bytes` is, holds these bytes. No other
-/// thread may write there.
-pub fn holds(start: *const u8, bytes: &[u8]) -> bool {
-    // SAFETY: the caller gives a range of RAM, which is mapped for ever and which only this thread
-    // touches.
-    unsafe { std::slice::from_raw_parts(start, bytes.len()) == bytes }
+/// True when guest memory from `at` on holds these bytes. No other thread may write there.
+pub fn holds(memory: &Memory, at: u64, bytes: &[u8]) -> bool {
+    let slice = memory.get_slice(GuestAddress(at), bytes.len()).unwrap();
+    let guard = slice.ptr_guard();
+    // SAFETY: `get_slice` found the range in one region, and only this thread touches it.
+    unsafe { std::slice::from_raw_parts(guard.as_ptr(), bytes.len()) == bytes }
 }
 
 fn protect(state: &State, protection: libc::c_int) {

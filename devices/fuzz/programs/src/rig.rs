@@ -68,8 +68,7 @@ impl Guest {
     pub fn check(&mut self, what: &str) {
         let same = RANGES.iter().all(|&(start, len)| {
             let ought = &self.ram.0[self.ram.place(start, len as u64).unwrap()];
-            let host = self.memory.get_host_address(GuestAddress(start)).unwrap();
-            fetch::holds(host, ought)
+            fetch::holds(self.memory, start, ought)
         });
         if !same {
             self.memory.read_slice(&mut self.seen, GuestAddress(0)).unwrap();
