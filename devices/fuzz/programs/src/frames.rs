@@ -7,14 +7,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use devices::channel::{Channel, End, Life};
+use devices::channel::{Channel, Life};
 use devices::console::IDENTITY;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
 use devices::testing::Machine;
 use devices::violation::{Fault, Violation};
-use protocol::frame::{Decoder, Failure, FromGuest, FromHost, Stream, VERSION, WINDOW};
+use protocol::frame::{Decoder, Failure, FromGuest, FromHost, Stream, VERSION};
 
 use crate::bytes::Bytes;
+use crate::model::agent::Agent;
 use crate::rig::{Guest, Part, Queue, WRITE};
 use crate::streams::Pipe;
 
@@ -39,129 +40,8 @@ thread_local! {
     };
 }
 
-/// What both ends know.
-#[derive(Default)]
-struct Model {
-    /// How far the command is, as the worker has to tell it.
-    lives: Vec<Life>,
-    /// Bytes of stdout and stderr that the host granted.
-    granted: [u32; 2],
-    /// What was sent of them.
-    sent: [Vec<u8>; 2],
-    /// Bytes of stdin that the agent granted, less what came.
-    credit: u32,
-    closed: bool,
-    /// Bytes that are not a frame yet.
-    partial: Vec<u8>,
-    /// What was typed, and how much of it has come.
-    typed: Vec<u8>,
-    heard: usize,
-    signals: u64,
-    told_closed: [bool; 2],
-    told_end: bool,
-}
-
-impl Model {
-    /// What the frames in `bytes` are, by the table in [`protocol::frame`].
-    fn hear(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        self.partial.extend_from_slice(bytes);
-        while let [kind, detail, low, high, rest @ ..] = &self.partial[..] {
-            let len = usize::from(u16::from_le_bytes([*low, *high]));
-            if len > 4092 {
-                return Err(Violation::Frame);
-            }
-            let Some(payload) = rest.get(..len).map(<[u8]>::to_vec) else { return Ok(()) };
-            let (kind, detail) = (*kind, *detail);
-            self.partial.drain(..4 + len);
-            self.obey(kind, detail, &payload)?;
-        }
-        Ok(())
-    }
-
-    fn obey(&mut self, kind: u8, detail: u8, payload: &[u8]) -> Result<(), Violation> {
-        let stage = match self.lives.last() {
-            None => 0,
-            Some(Life::Up) => 1,
-            Some(Life::Running) => 2,
-            _ => 3,
-        };
-        let failure = match detail {
-            1 => Some(Failure::Setup),
-            2 => Some(Failure::NotFound),
-            3 => Some(Failure::NotExecutable),
-            _ => None,
-        };
-        match (kind, stage, payload.len()) {
-            (1, 0, 0) if detail == VERSION => self.lives.push(Life::Up),
-            (2, 1, 0) => self.lives.push(Life::Running),
-            (5, 2, 0) => self.lives.push(Life::Ended(End::Exited(detail))),
-            (6, 2, 0) if (1..=64).contains(&detail) => {
-                self.lives.push(Life::Ended(End::Signaled(detail)));
-            }
-            (7, 1 | 2, _) if failure.is_some() => {
-                let text = std::str::from_utf8(payload).map_err(|_| Violation::Frame)?;
-                let mut kept = String::new();
-                for char in text.chars().filter(|char| !char.is_control()) {
-                    if kept.len() + char.len_utf8() > 200 {
-                        break;
-                    }
-                    kept.push(char);
-                }
-                self.lives.push(Life::Ended(End::Failed(failure.unwrap(), kept)));
-            }
-            (3, 2, len) if (1..=2).contains(&detail) => {
-                let stream = usize::from(detail - 1);
-                let len = u32::try_from(len).unwrap();
-                self.granted[stream] =
-                    self.granted[stream].checked_sub(len).ok_or(Violation::Credit)?;
-                self.sent[stream].extend_from_slice(payload);
-            }
-            (4, 1 | 2, 4) => {
-                let bytes = u32::from_le_bytes(payload.try_into().unwrap());
-                let credit = self.credit.checked_add(bytes).filter(|sum| *sum <= WINDOW);
-                self.credit = credit.ok_or(Violation::Credit)?;
-            }
-            (8, 2, 0) if !self.closed => self.closed = true,
-            _ => return Err(Violation::Frame),
-        }
-        Ok(())
-    }
-
-    /// What the host says has to be allowed.
-    fn said(&mut self, frame: &FromHost<'_>, pipes: &[Pipe; 4]) {
-        match *frame {
-            FromHost::Data(bytes) => {
-                let len = u32::try_from(bytes.len()).unwrap();
-                self.credit = self.credit.checked_sub(len).expect("stdin beyond its credit");
-                assert!(!self.told_end && self.typed[self.heard..].starts_with(bytes));
-                self.heard += bytes.len();
-            }
-            FromHost::End => {
-                assert!(
-                    !std::mem::replace(&mut self.told_end, true) && self.heard == self.typed.len()
-                );
-            }
-            FromHost::Credit(stream, bytes) => {
-                let granted = &mut self.granted[stream as usize - 1];
-                *granted += bytes;
-                assert!(*granted <= WINDOW);
-            }
-            FromHost::Closed(stream) => {
-                let index = stream as usize - 1;
-                assert!(!pipes[index].is_read());
-                assert!(!std::mem::replace(&mut self.told_closed[index], true));
-            }
-            FromHost::Signal(number) => {
-                assert!(self.signals >> (number - 1) & 1 == 1, "signal {number}");
-                self.signals &= !(1 << (number - 1));
-            }
-            FromHost::Resize(..) => panic!("there is no terminal"),
-        }
-    }
-}
-
 /// A frame that is mostly in turn.
-fn frame(program: &mut Bytes<'_>, model: &Model) -> Vec<u8> {
+fn frame(program: &mut Bytes<'_>, model: &Agent) -> Vec<u8> {
     let in_turn = match (model.lives.last(), program.below(8)) {
         (None, _) => FromGuest::Hello(VERSION),
         (Some(Life::Up), 0..=5) => FromGuest::Started,
@@ -260,7 +140,7 @@ fn drive(rig: &mut Rig, mut program: Bytes<'_>) {
     for _ in 0..SIZE {
         input.offer(guest, &mut queues[0]);
     }
-    let mut model = Model::default();
+    let mut model = Agent::default();
     let mut step = Step { guest, machine, pipes, queues, input, out: Default::default() };
     let mut wire: Vec<u8> = Vec::new();
     while !program.is_empty() {
@@ -313,7 +193,7 @@ impl Step<'_> {
     fn rest<F: FnMut(News<'_>) -> Result<(), Fault>>(
         &mut self,
         served: &mut ConsoleLoop<'static, F>,
-        model: &mut Model,
+        model: &mut Agent,
         bytes: &[u8],
     ) -> bool {
         if !bytes.is_empty() {

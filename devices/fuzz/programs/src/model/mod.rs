@@ -6,10 +6,12 @@
 //! | [`ring`] | which chains a driver made available (§2.7) |
 //! | [`blk`] | what block requests do to RAM, image and status (§5.2.6) |
 //! | [`console`] | which bytes go where (§5.3.6) |
+//! | [`agent`] | which frames may come when |
 //!
 //! A model works on [`Ram`], a copy of the guest's memory, in the order in which a device has to
 //! read and write; so it is exact even where buffers, rings and descriptors overlap.
 
+pub mod agent;
 pub mod blk;
 pub mod console;
 pub mod registers;
