@@ -1,7 +1,8 @@
 //! virtio 1.2, statement by statement: which test shows that we keep it, or why it is not ours.
 //!
-//! Every MUST, SHOULD and MAY of the driver and device requirements that applies to split
-//! virtqueues, virtio-mmio, the block and the console device has a row. A statement about the
+//! The aim is a row for every driver and device requirement that applies to split virtqueues,
+//! virtio-mmio, the block and the console device; the document says how far that was checked. A
+//! statement about the
 //! driver is about what happens when a driver does not keep it. `CONFORMANCE.md` is made of these
 //! tables; with `CASEMATE_WRITE` set, it is written instead of compared.
 #![cfg(test)]
@@ -115,7 +116,10 @@ fn document() -> String {
          Made by `cargo test -p devices --test conformance`, which fails when a test named here is \
          gone or this file is old. {} statements in our own words: {} shown by tests, {} that do \
          not apply, with the reason. A statement about the driver is shown by what the device does \
-         when a driver does not keep it.\n",
+         when a driver does not keep it.\n\n\
+         Not yet read side by side with the published text of 1.2, so that rows may be missing or \
+         misnumbered: §2.4, §2.6, §2.10, §3, §5.2.6 and §6. The other sections were read in drafts \
+         of the standard around 1.2.\n",
         rows().count(),
         shown,
         rows().count() - shown,
