@@ -1,11 +1,11 @@
 //! A device as the rest of its virtual machine sees it: what the vcpu worker and KVM do, by hand.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 
 use super::{Driver, SplitRing};
 use crate::Memory;
@@ -22,7 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Machine {
     /// The registers.
     pub driver: Driver<'static>,
+    memory: &'static Memory,
+    identity: Identity,
+    status: &'static AtomicU32,
     control: OwnedFd,
+    /// The worker's end of the socket, of which every transport gets a copy.
+    theirs: OwnedFd,
     kicks: Vec<OwnedFd>,
     line: OwnedFd,
 }
@@ -30,26 +35,43 @@ pub struct Machine {
 impl Machine {
     /// A device after power-on, and its transport for a worker's loop. Dropping the machine ends it.
     pub fn new(memory: &'static Memory, identity: Identity) -> (Self, Link<'static>) {
-        Self::over(memory, identity, Box::leak(Box::default()))
+        let status: &'static AtomicU32 = Box::leak(Box::default());
+        let (control, theirs) = socket();
+        let kicks = identity.queues.iter().map(|_| event()).collect();
+        let driver = Driver { registers: Registers::new(identity, status) };
+        let line = event();
+        let machine = Self { driver, memory, identity, status, control, theirs, kicks, line };
+        let link = machine.link();
+        (machine, link)
     }
 
-    /// The same with this InterruptStatus, for who makes so many that none may be left behind.
-    pub fn over(
-        memory: &'static Memory,
-        identity: Identity,
-        status: &'static AtomicU32,
-    ) -> (Self, Link<'static>) {
-        status.store(0, Ordering::Release);
-        let (control, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .unwrap();
-        let kicks: Vec<_> = identity.queues.iter().map(|_| event()).collect();
-        let line = event();
-        let interrupt = Interrupt::new(status, line.try_clone().unwrap());
-        let copies = kicks.iter().map(|kick| kick.try_clone().unwrap()).collect();
-        let link = Link::new(memory, identity, theirs, copies, interrupt);
-        let driver = Driver { registers: Registers::new(identity, status) };
-        (Self { driver, control, kicks, line }, link)
+    /// The same device after another power-on, with a new transport: what a new machine would be,
+    /// without the cost of new sockets. Nothing may be left unheard; [`Machine::drain`] sees to it.
+    pub fn again(&mut self) -> Link<'static> {
+        self.driver.registers.reset();
+        self.link()
+    }
+
+    /// Forgets every message, kick and interrupt that was not heard.
+    pub fn drain(&self) {
+        for end in [&self.control, &self.theirs] {
+            while recv(end, &mut [0; MESSAGE + 1][..], RecvFlags::DONTWAIT).is_ok() {}
+        }
+        for event in self.kicks.iter().chain([&self.line]) {
+            rustix::io::read(event, &mut [0; 8]).ok();
+        }
+    }
+
+    /// The virtual machine ends, as its worker sees it. [`Machine::again`] begins another.
+    pub fn end(&mut self) {
+        (self.control, self.theirs) = socket();
+    }
+
+    fn link(&self) -> Link<'static> {
+        let interrupt = Interrupt::new(self.status, self.line.try_clone().unwrap());
+        let kicks = self.kicks.iter().map(|kick| kick.try_clone().unwrap()).collect();
+        let control = self.theirs.try_clone().unwrap();
+        Link::new(self.memory, self.identity, control, kicks, interrupt)
     }
 
     /// Brings the device up with `features`, as far as they are offered, and these queues.
@@ -83,10 +105,20 @@ impl Machine {
 
     /// Waits for a message from the worker.
     pub fn receive(&self) -> Option<Message> {
-        assert!(readable(&self.control, PATIENCE), "the worker does not answer");
         let mut bytes = [0; MESSAGE + 1];
-        let len = rustix::io::read(&self.control, &mut bytes).unwrap();
+        // A worker that has its turns in this thread has answered already.
+        let (len, _) = recv(&self.control, &mut bytes[..], RecvFlags::DONTWAIT)
+            .or_else(|_| {
+                assert!(readable(&self.control, PATIENCE), "the worker does not answer");
+                recv(&self.control, &mut bytes[..], RecvFlags::empty())
+            })
+            .unwrap();
         Message::decode(&bytes[..len])
+    }
+
+    /// True when the worker has sent a message that was not received.
+    pub fn has_message(&self) -> bool {
+        readable(&self.control, Duration::ZERO)
     }
 
     /// Kicks queue `index`.
@@ -97,6 +129,11 @@ impl Machine {
     /// True when the interrupt was raised since the last call. Acknowledges it.
     pub fn take_interrupt(&mut self) -> bool {
         self.interrupted(Duration::ZERO)
+    }
+
+    /// True when the line was raised since the last call. InterruptStatus is left as it is.
+    pub fn is_raised(&self) -> bool {
+        rustix::io::read(&self.line, &mut [0; 8]).is_ok()
     }
 
     /// Waits for the interrupt, and acknowledges it.
@@ -113,6 +150,10 @@ impl Machine {
         self.driver.write(0x064, pending);
         true
     }
+}
+
+fn socket() -> (OwnedFd, OwnedFd) {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
 }
 
 fn event() -> OwnedFd {

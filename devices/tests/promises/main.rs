@@ -1,6 +1,6 @@
 //! What the devices promise, a row each, tested without KVM.
 //!
-//! One file for each file of `src`. Names of tests are the promises.
+//! One file for each file of `src`, and `faults` for all backends that fail. Names of tests are the promises.
 #![cfg(test)]
 
 mod blk;
@@ -8,6 +8,7 @@ mod bounds;
 mod chain;
 mod channel;
 mod console;
+mod faults;
 mod kernel_log;
 mod link;
 mod mmio;

@@ -166,3 +166,20 @@ fn a_broken_chain_is_an_error_and_no_empty_ring() {
     driver.add(&[Part::Out(0x100, 1)]);
     assert!(ring.pop(memory).unwrap().is_some());
 }
+
+#[test]
+fn the_used_rings_flags_stay_zero() {
+    use vm_memory::{Bytes, GuestAddress};
+
+    let memory = memory(&RAM);
+    let mut driver = SplitRing::new(memory, 0x1000, 4);
+    let mut ring = Ring::start(memory, driver.geometry, 4).unwrap();
+    for _ in 0..10 {
+        let head = driver.add(&[Part::In(0x100, 1)]);
+        ring.pop(memory).unwrap().unwrap();
+        ring.push(memory, head, 1).unwrap();
+        assert_eq!(driver.take_used(), Some((head.into(), 1)));
+        let flags: u16 = memory.read_obj(GuestAddress(driver.geometry.used)).unwrap();
+        assert_eq!(flags, 0);
+    }
+}

@@ -1,0 +1,227 @@
+//! The console worker, compared with the model whenever it has come to rest.
+
+use devices::console::IDENTITY;
+use devices::kernel_log::KernelLog;
+use devices::link::Event;
+use devices::raw::Raw;
+use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
+use devices::testing::Machine;
+use devices::violation::Fault;
+
+use super::transport::{Transport, outcome};
+use super::{Device, console};
+use crate::bytes::Bytes;
+use crate::control::Outcome;
+use crate::model;
+use crate::rig::{BUFFERS, Guest, Part, WRITE};
+use crate::streams::Pipe;
+
+/// Turns of one settling: more than the longest output takes that a ring can describe.
+const TURNS: usize = 100_000;
+/// The most that a program may have typed and not read.
+const TYPED: usize = 32 * 1024;
+
+/// What lives longer than a program: descriptors.
+pub struct Lasting {
+    transport: Transport,
+    output: Pipe,
+    input: Pipe,
+}
+
+impl Lasting {
+    /// For machines with this memory.
+    pub fn new(guest: &Guest) -> Self {
+        let (machine, _) = Machine::new(guest.memory, IDENTITY);
+        let transport = Transport::new(machine, IDENTITY, [0x2000, 0x2800]);
+        Self { transport, output: Pipe::default(), input: Pipe::default() }
+    }
+}
+
+type Tell = fn(News<'_>) -> Result<(), Fault>;
+
+/// A console.
+pub struct Terminal<'a> {
+    transport: &'a mut Transport,
+    served: ConsoleLoop<'static, Tell>,
+    output: &'a mut Pipe,
+    input: &'a mut Pipe,
+    listens: bool,
+    /// The worker knows that there will be no more input.
+    heard_end: bool,
+    model: model::console::Console,
+    /// What came out.
+    seen: Vec<u8>,
+}
+
+impl<'a> Terminal<'a> {
+    /// A device after power-on, joined to two streams or to a log.
+    pub fn new(lasting: &'a mut Lasting, is_log: bool) -> Self {
+        let Lasting { transport, output, input } = lasting;
+        output.renew();
+        input.renew();
+        let (joined, stdin) = if is_log {
+            (Joined::KernelLog(KernelLog::new(Some(output.writer()))), None)
+        } else {
+            (Joined::Raw(Raw::new(output.writer())), Some(input.reader()))
+        };
+        let inputs = Inputs { stdin, signals: None };
+        let lines = vec![Line::new(transport.again(), joined)];
+        let served = ConsoleLoop::new(lines, inputs, (|_| Ok(())) as Tell);
+        let model = model::console::Console::default();
+        let listens = !is_log;
+        let heard_end = false;
+        Self { transport, served, output, input, listens, heard_end, model, seen: Vec::new() }
+    }
+
+    /// The virtual machine ends; what is in the rings is served once more.
+    pub fn end(&mut self, guest: &mut Guest) {
+        self.transport.kick(0);
+        self.transport.kick(1);
+        self.settle(guest);
+        if self.transport.dead {
+            return;
+        }
+        self.transport.end();
+        self.served.run().unwrap();
+        guest.check("the end of the console");
+    }
+
+    /// Lets the loop come to rest, and its reader read meanwhile.
+    fn rest(&mut self) -> Outcome {
+        for _ in 0..TURNS {
+            match self.served.turn(false) {
+                Ok(Turn::Idle) if !self.output.drain(&mut self.seen) => {
+                    return Outcome::Event(Event::Nothing);
+                }
+                Ok(_) => {}
+                Err(fault) => return outcome(Err(fault)),
+            }
+        }
+        panic!("the console does not come to rest");
+    }
+
+    /// What may come of it, by the model: rest, or one of these faults.
+    fn expect(&mut self, guest: &mut Guest) -> Vec<Outcome> {
+        loop {
+            let told = self.transport.hear(guest);
+            let kicked = std::mem::take(&mut self.transport.kicked);
+            match told {
+                Some(Outcome::Event(Event::Stop)) => self.model.stop(),
+                Some(Outcome::Event(_)) => {}
+                Some(fault) => return vec![fault],
+                None if !kicked && !self.has_input() => return vec![],
+                None => {}
+            }
+            if self.has_input() {
+                self.model.read();
+            }
+            let faults = self.serve(guest);
+            self.heard_end |= !self.input.is_written() && self.model.has_all();
+            if !faults.is_empty() {
+                return faults;
+            }
+            if !self.transport.is_told() {
+                return vec![];
+            }
+        }
+    }
+
+    /// The worker has something to read from the host: bytes, or their end.
+    fn has_input(&self) -> bool {
+        let end = !self.input.is_written() && !self.heard_end && self.model.has_all();
+        self.listens && (self.model.can_read() || end)
+    }
+
+    fn serve(&mut self, guest: &mut Guest) -> Vec<Outcome> {
+        let mut faults = Vec::new();
+        for index in [1, 0] {
+            let Some(ring) = &mut self.transport.state.rings[index] else { continue };
+            let used = match index {
+                1 => self.model.transmit(&mut guest.ram, ring, u64::MAX),
+                _ => self.model.receive(&mut guest.ram, ring),
+            };
+            match used {
+                Ok(true) => self.transport.used(guest, index),
+                Ok(false) => {}
+                Err(violation) => faults.push(Outcome::Violation(violation)),
+            }
+        }
+        faults
+    }
+}
+
+impl Device for Terminal<'_> {
+    fn transport(&mut self) -> &mut Transport {
+        self.transport
+    }
+
+    fn settle(&mut self, guest: &mut Guest) {
+        if self.transport.dead {
+            return;
+        }
+        let stops = self.transport.stops();
+        self.model.begin();
+        let faults = self.expect(guest);
+        let rested = self.rest();
+        if !faults.is_empty() {
+            assert!(faults.contains(&rested), "{rested:?}, and not one of {faults:?}");
+        } else {
+            assert_eq!(rested, Outcome::Event(Event::Nothing));
+        }
+        self.transport.dead = !faults.is_empty();
+        // Two queues are served by turns. Where one's buffers are the other's, or are the rings,
+        // the order in which they are is not the model's to say; and a worker that ends leaves
+        // what it was at.
+        if self.transport.dead || self.model.is_entangled(BUFFERS) {
+            guest.learn();
+            self.transport.dead = true;
+            return;
+        }
+        (0..stops).for_each(|_| self.transport.stopped());
+        guest.check("console");
+        let output = &self.model.output;
+        assert!(output.starts_with(&self.seen), "the output differs");
+        let whole = output.len() == self.seen.len() || !self.output.is_read();
+        assert!(whole, "the output is short");
+        self.transport.check();
+    }
+
+    fn offer(&mut self, program: &mut Bytes<'_>, guest: &mut Guest) {
+        if program.byte() & 3 == 0 {
+            console::offer_room(program, guest, self.transport.queue(0));
+        } else {
+            console::offer_output(program, guest, self.transport.queue(1));
+        }
+    }
+
+    fn disturb(&mut self, program: &mut Bytes<'_>) {
+        match program.below(8) {
+            0 if program.rarely() => self.output.close_reader(),
+            1 if program.rarely() => self.input.close_writer(),
+            _ => {
+                let len = program.below(64);
+                let typed = program.take(len);
+                if self.listens && self.input.is_written() && self.model.typed.len() < TYPED {
+                    self.input.write(typed);
+                    self.model.typed.extend(typed);
+                }
+            }
+        }
+    }
+
+    fn calm(&mut self) {}
+
+    fn prove(&mut self, guest: &mut Guest) {
+        guest.write(0x7800, b"proof");
+        let before = self.model.output.len();
+        let output = Part { address: 0x7800, len: 5, flags: 0 };
+        self.transport.queue(1).add(guest, &[output]);
+        let room = Part { address: 0x7900, len: 64, flags: WRITE };
+        self.transport.queue(0).add(guest, &[room]);
+        self.transport.kick(1);
+        self.settle(guest);
+        assert_eq!(&self.model.output[before..], b"proof");
+        let used = self.transport.queue(1).geometry.used;
+        assert_eq!(guest.ram.half(used + 2), 1, "a plain write");
+    }
+}
