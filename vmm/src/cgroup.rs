@@ -34,6 +34,21 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// These, and no more than a group of v2 allows; time in whole CPUs, one at the least.
+    fn within(self, group: &Path) -> Self {
+        let read = |file: &str| host::read_cgroup(&group.join(file)).unwrap_or_default();
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let cpus = read("cpu.max").split_once(' ').and_then(|(quota, period)| {
+            Some(number(quota)?.div_ceil(number(period)?.max(1)).max(1))
+        });
+        let threads = number(&read("pids.max")).and_then(|most| usize::try_from(most).ok());
+        Self {
+            memory_bytes: self.memory_bytes.min(number(&read("memory.max")).unwrap_or(u64::MAX)),
+            threads: self.threads.min(threads.unwrap_or(usize::MAX)),
+            cpus: self.cpus.min(cpus.unwrap_or(u64::MAX)),
+        }
+    }
+
     /// The limits of a guest with `memory` bytes of RAM and `cpus` vCPUs.
     pub fn of(memory: u64, cpus: u8, workers: usize) -> Self {
         Self {
@@ -167,10 +182,12 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Makes the group below the nearest ancestor of our own where its limits can be set.
+    /// Makes the group below the nearest ancestor of our own where its limits can be set. What the
+    /// groups that it is then not in would have allowed, it does not get either.
     fn make_v2(&mut self, mount: &CgroupMount) -> Result<()> {
         let mut result =
             Err(anyhow::anyhow!("no cgroup v2 with the memory, pids and cpu controllers"));
+        let mut limits = self.limits;
         for parent in upwards(mount) {
             // Where they are on already, or may not be turned on, this changes nothing.
             let _ =
@@ -178,17 +195,20 @@ impl Cgroup {
             let group = parent.join(&self.name);
             if let Err(error) = host::make_cgroup(&group) {
                 result = Err(error);
+                limits = limits.within(parent);
                 continue;
             }
-            match apply(&group, settings_v2(&self.limits)) {
+            match apply(&group, settings_v2(&limits)) {
                 Ok(settings) => {
                     self.groups.push(group);
                     self.settings = settings;
+                    self.limits = limits;
                     return Ok(());
                 }
                 Err(error) => {
                     remove(&[group]);
                     result = Err(error);
+                    limits = limits.within(parent);
                 }
             }
         }
@@ -257,6 +277,26 @@ fn remove(groups: &[PathBuf]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_is_climbed_past_still_limits() {
+        let group = tempfile::tempdir().unwrap();
+        let limits = Limits::of(1 << 30, 4, 3);
+        let of = |limits: Limits| (limits.memory_bytes, limits.threads, limits.cpus);
+        assert_eq!(of(limits.within(group.path())), of(limits), "no files, no limits");
+        let rows = [
+            ("max", "max", "max 100000", of(limits)),
+            ("1048576", "7", "150000 100000", (1 << 20, 7, 2)),
+            ("1048576", "0", "1000 100000", (1 << 20, 0, 1)),
+            ("99999999999999", "99999", "9900000 100000", of(limits)),
+        ];
+        for (memory, pids, cpu, expected) in rows {
+            for (file, text) in [("memory.max", memory), ("pids.max", pids), ("cpu.max", cpu)] {
+                std::fs::write(group.path().join(file), format!("{text}\n")).unwrap();
+            }
+            assert_eq!(of(limits.within(group.path())), expected, "{memory} {pids} {cpu}");
+        }
+    }
 
     #[test]
     fn candidates_are_our_own_groups_and_those_of_v2_above() {

@@ -67,7 +67,8 @@ pub struct Facts {
     machine: Option<(VmEnd, u32)>,
     panic: bool,
     violation: Option<Outcome>,
-    breach: Option<Outcome>,
+    /// A forbidden call that a filter has caught.
+    pub breach: Option<Outcome>,
     refusal: Option<Outcome>,
     failure: Option<Outcome>,
 }
@@ -118,7 +119,7 @@ impl Facts {
                 phases.agent_up = phases.agent_up.or(now);
                 phases.command_started = now;
             }
-            ("console", Record::CommandEnded(end)) => {
+            ("console", Record::CommandEnded(end)) if self.agent => {
                 if matches!(end, CommandEnd::Exited(_) | CommandEnd::Signaled(_)) {
                     phases.agent_up = phases.agent_up.or(now);
                     phases.command_started = phases.command_started.or(now);

@@ -4,15 +4,16 @@
 //! it shares nothing with the host's users nor with another sandbox. Started as a user, it can be no
 //! other user than that; it loses everything else.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::{getegid, geteuid};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::host;
 
 /// First id of the range for sandboxes: above what systemd and container tools hand out, below 2³¹.
 const FIRST: u32 = 0x7000_0000;
-/// Process ids are below this on every Linux.
-const PIDS: u32 = 1 << 22;
+/// Number of ids in the range: up to 2³¹.
+const COUNT: u32 = 0x1000_0000;
 
 /// The user and group that a sandbox's workers are on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +27,17 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of this process's sandbox.
-    pub fn of_sandbox() -> Self {
+    /// The identity of this process's sandbox. For root, drawn by lot: process ids are the same in
+    /// containers that share their users.
+    pub fn of_sandbox() -> Result<Self> {
         let (uid, gid) = (geteuid(), getegid());
-        if uid.is_root() {
-            let id = FIRST + std::process::id() % PIDS;
-            Self { uid: id, gid: id, privileged: true }
-        } else {
-            Self { uid: uid.as_raw(), gid: gid.as_raw(), privileged: false }
+        if !uid.is_root() {
+            return Ok(Self { uid: uid.as_raw(), gid: gid.as_raw(), privileged: false });
         }
+        let mut random = [0; 4];
+        getrandom(&mut random, GetRandomFlags::empty()).context("cannot get random bytes")?;
+        let id = FIRST + u32::from_ne_bytes(random) % COUNT;
+        Ok(Self { uid: id, gid: id, privileged: true })
     }
 
     /// Maps root of `pid`'s new user namespace to this identity, and nobody else to anything.

@@ -23,12 +23,14 @@ mod report;
 mod sandbox;
 mod signals;
 mod spawn;
+mod streams;
 mod supervise;
 mod watched;
 
 use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use worker::jail::layers::Layers;
 use worker::jail::leave;
 
@@ -70,21 +72,27 @@ fn obey(cli: &Cli) -> Result<u8> {
 fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
     let end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
+    // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
+    let written = report.map_or(Ok(()), |file| report::write(file, &end));
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }
     if let Some(line) = limits::dropped_in_words(&end.dropped) {
         complain(&line);
     }
-    if let Some(file) = report {
-        report::write(file, &end)?;
-    }
+    written?;
     Ok(end.outcome.exit_status())
 }
 
-/// One line on stderr.
+/// One line on stderr, if it takes it now: a guest may have filled it, and nobody may read it.
 fn complain(line: &str) {
-    eprintln!("casemate: {line}");
+    let stderr = rustix::stdio::stderr();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
+    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
+        // Not read by anybody any more is as good as read.
+        let _ = rustix::io::write(stderr, format!("casemate: {line}\n").as_bytes());
+    }
 }
 
 /// A usage error in one line; help and version as they are.
@@ -109,6 +117,11 @@ fn refuse(error: &clap::Error) -> u8 {
 }
 
 fn main() {
+    // A confined launcher has no calls for what the standard library does at a panic's end.
+    std::panic::set_hook(Box::new(|panic| {
+        complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));
+        leave(outcome::FAILED)
+    }));
     let status = match Cli::try_parse() {
         Ok(cli) => obey(&cli).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));

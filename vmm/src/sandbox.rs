@@ -26,6 +26,7 @@ use crate::identity::Identity;
 use crate::layers::Given;
 use crate::outcome::in_words;
 use crate::spawn::{Child, Program, spawn};
+use crate::streams;
 
 /// One worker, started.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Sandbox {
     pub signals: OwnedFd,
     /// The agent runs a command.
     pub agent: bool,
+    /// The kernel's console is kept in a file.
+    pub console_file: bool,
     /// What is booted, for messages.
     pub boots: String,
     /// Size of guest RAM in bytes.
@@ -86,7 +89,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
     let (parts, Ends { go, signals }) = Parts::of(guest)?;
     let roles = parts.roles();
-    let identity = Identity::of_sandbox();
+    let identity = Identity::of_sandbox()?;
     let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
     let cgroup = if layers.has(Layer::Cgroup) {
         Cgroup::create(limits).map_err(|error| in_words(&error))
@@ -112,6 +115,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         go,
         signals,
         agent: parts.guest.agent,
+        console_file: parts.guest.console.is_some(),
         boots: parts.guest.name,
         memory: parts.guest.memory,
         cgroup: cgroup.ok(),
@@ -228,6 +232,7 @@ impl Parts {
                 agent: self.guest.agent,
                 log: self.guest.console.is_some(),
                 output: self.guest.output,
+                file_size: streams::most_file_size(self.guest.console.as_ref(), self.guest.output),
             },
         ];
         let disks =
@@ -275,7 +280,8 @@ impl Parts {
                 table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
             }
             Role::Console { .. } => {
-                table.push((0, rustix::stdio::stdin()));
+                let null = streams::in_background().then(|| self.null.as_fd());
+                table.push((0, null.unwrap_or_else(|| rustix::stdio::stdin())));
                 table.push((1, rustix::stdio::stdout()));
                 table.push((2, rustix::stdio::stderr()));
                 table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));

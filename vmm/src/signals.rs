@@ -16,9 +16,13 @@ const FORWARDED: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SI
 pub struct Signals(File);
 
 impl Signals {
-    /// Blocks the signals and opens a descriptor that they can be read from.
+    /// Blocks the signals and opens a descriptor that they can be read from. From here on Ctrl-Z does
+    /// nothing: it would stop the launcher alone, and the console worker, which is in no job of the
+    /// shell's, would go on to read what is typed into the shell.
     pub fn block() -> Result<Self> {
         let set = set();
+        // SAFETY: to be ignored takes no handler.
+        unsafe { libc::signal(libc::SIGTSTP, libc::SIG_IGN) };
         // SAFETY: `set` is an initialized signal set; the old mask is not asked for.
         let blocked =
             unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };

@@ -226,7 +226,8 @@ impl Run {
         // The end of the machine makes the console worker bring the kernel's last words.
         let until = Instant::now() + LAST_WORDS;
         let said = |run: &Self| run.facts.console().is_none_or(|console| console.silent);
-        while outcome.wants_kernel_log() && !said(&self) && Instant::now() < until {
+        let wanted = outcome.wants_kernel_log() || self.sandbox.console_file;
+        while wanted && !said(&self) && Instant::now() < until {
             self.wait(Some(until));
             self.listen();
             while self.watch.signals.next().is_some() {}
@@ -241,6 +242,8 @@ impl Run {
         if matches!(outcome, Outcome::Failed(..)) {
             outcome = self.facts.cause().unwrap_or(outcome);
         }
+        // Nothing hides a forbidden call, whatever else happened in the same moment.
+        outcome = self.facts.breach.clone().unwrap_or(outcome);
         let peaks = self.workers.into_iter().map(|worker| (worker.worker.name, worker.peak));
         let peaks = peaks.collect();
         let cgroup = self.sandbox.cgroup.take();

@@ -29,16 +29,20 @@ const ROWS: [(&str, &str, &str); 14] = [
     ("leave_cgroup", "root", "cgroup-ns"),
 ];
 
+const QUICK: [&str; 3] = ["drill", "--quick", "--json"];
+/// More than a thousand processes, each with namespaces of its own, maybe on an emulated machine.
+const LIMIT: Duration = Duration::from_secs(600);
+
 pub fn tests() -> Vec<Test> {
     let root = &[Need::Kvm, Need::Root];
     vec![
         Test::new("drill::nothing_gets_through_as_root", root, || {
             let dir = Scratch::new();
-            holds(&Run::new(&dir, &["drill", "--quick", "--json"]).end(), 120);
+            holds(&Run::new(&dir, &QUICK).limit(LIMIT).end(), 120);
         }),
         Test::new("drill::nothing_gets_through_as_a_user", &[Need::Kvm, Need::Namespaces], || {
             let dir = Scratch::new();
-            holds(&Run::new(&dir, &["drill", "--quick", "--json"]).as_user().end(), 80);
+            holds(&Run::new(&dir, &QUICK).limit(LIMIT).as_user().end(), 80);
         }),
         Test::new("drill::each_layer_alone_stops_what_it_is_for", root, layers),
         Test::new("drill::a_signal_ends_it_and_nothing_is_left", &[Need::Kvm], interrupted),
@@ -81,7 +85,7 @@ fn layers() {
     let dir = Scratch::new();
     let names = ROWS.map(|(technique, ..)| technique);
     let run = Run::new(&dir, &["drill", "--json", "--worker", "console"]);
-    let end = run.args(&names).end();
+    let end = run.args(&names).limit(LIMIT).end();
     end.check(end.code == Some(0), "the drill did not end well");
     let report = report(&end);
     let techniques = report["workers"][0]["techniques"].as_array().unwrap();

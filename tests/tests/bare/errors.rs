@@ -143,10 +143,15 @@ const FAILED: [Row; 44] = [
 ];
 
 /// Where no report can be written: status 125, and no report.
-const REPORTS: [Row; 4] = [
+const REPORTS: [Row; 5] = [
     ("report::in_no_directory", Line::Boot(&["--report", "no/r"]), &["\"no/r\"", "No such file"]),
     ("report::a_directory", Line::Boot(&["--report", "dir"]), &["\"dir\"", "directory"]),
     ("report::a_fifo_without_a_reader", Line::Boot(&["--report", "fifo"]), &["\"fifo\""]),
+    (
+        "report::with_another_name",
+        Line::Boot(&["--report", "hard-link"]),
+        &["\"hard-link\"", "hard links"],
+    ),
     (
         "report::a_link",
         Line::Boot(&["--report", "to-nothing"]),
@@ -253,6 +258,7 @@ fn files() -> Scratch {
     {
         symlink(target, dir.path(link)).unwrap();
     }
+    std::fs::hard_link(dir.path("disk.img"), dir.path("hard-link")).unwrap();
     dir
 }
 

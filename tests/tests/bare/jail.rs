@@ -180,11 +180,13 @@ fn limits(running: &Running) {
             "casemate-vcpu" => ("0", "6"),
             "casemate-blk0" => ("1024", "0"),
             "casemate-blk1" => ("512", "0"),
-            _ => ("unlimited", "0"),
+            // No file is behind its outputs: they are pipes.
+            _ => ("65536", "0"),
         };
         let rows = [
             ("Max address space", &*address_space),
             ("Max data size", &data),
+            ("Max stack size", "8388608"),
             ("Max core file size", "0"),
             ("Max locked memory", "0"),
             ("Max msgqueue size", "0"),

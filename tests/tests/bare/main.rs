@@ -16,6 +16,7 @@
 //! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
+//! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
 //! | [`errors`] | what casemate refuses, and in which words |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
@@ -34,6 +35,7 @@ mod leftovers;
 mod lives;
 mod memory;
 mod missing;
+mod operator;
 mod violations;
 
 use std::process::ExitCode;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         forbidden::tests(),
         doctor::tests(),
         drill::tests(),
+        operator::tests(),
         errors::tests(),
     ];
     tests::suite::run("bare", suites.into_iter().flatten().collect())

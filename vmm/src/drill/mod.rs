@@ -138,7 +138,7 @@ fn drill(args: &DrillArgs) -> Result<Result<Report, Interrupted>> {
     let range = Range {
         parts: &parts,
         program: program.as_fd(),
-        identity: Identity::of_sandbox(),
+        identity: Identity::of_sandbox()?,
         cgroup: cgroup.as_ref().ok(),
         root,
         laid: &laid,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use devices::blk::{SECTOR, Shape};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, openat2};
 use rustix::io::Errno;
 
 use crate::cli::DiskArg;
@@ -49,6 +49,23 @@ fn open_with(what: &str, path: &Path, options: &mut OpenOptions) -> Result<File>
         .custom_flags(nonblock)
         .open(path)
         .with_context(|| format!("cannot open {what} {path:?}"))?;
+    regular(what, path, file)
+}
+
+/// Opens a regular file for reading, below `directory` whatever `path` says and wherever links lead:
+/// both may come from somebody whose kernel is to be run, not trusted.
+pub fn open_below(what: &str, directory: &File, path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(directory, path, flags, Mode::empty(), beneath).map_err(|errno| {
+        let outside = if errno == Errno::XDEV { " (it leads out of its directory)" } else { "" };
+        anyhow::anyhow!("cannot open {what} {path:?}: {}{outside}", std::io::Error::from(errno))
+    })?;
+    regular(what, path, file.into())
+}
+
+/// Refuses everything but a regular file.
+fn regular(what: &str, path: &Path, file: File) -> Result<File> {
     let kind = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?;
     let kind = kind.file_type();
     let found = match () {
@@ -105,17 +122,27 @@ fn is_denied(error: &std::io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
-/// Creates or empties a file for output. Refuses to follow a symbolic link at the end of `path`.
+/// Creates or empties a file for output. Refuses to follow a symbolic link at the end of `path`, and to
+/// empty a file that has another name, which may be where somebody else has put it.
 pub fn create(path: &Path) -> Result<File> {
     let flags = i32::try_from(OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits())?;
-    OpenOptions::new()
+    // Not emptied as it is opened: it is looked at first.
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
         .custom_flags(flags)
         .open(path)
-        .with_context(|| format!("cannot create {path:?}"))
+        .with_context(|| format!("cannot create {path:?}"))?;
+    let found = file.metadata().with_context(|| format!("cannot look at {path:?}"))?;
+    if found.is_file() {
+        if found.nlink() > 1 {
+            bail!("cannot write {path:?}: it has other names too (hard links); remove it first");
+        }
+        file.set_len(0).with_context(|| format!("cannot empty {path:?}"))?;
+    }
+    Ok(file)
 }
 
 /// Opens /dev/kvm.
@@ -236,11 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn output_does_not_follow_a_link() {
+    fn output_follows_no_link_and_empties_no_file_with_other_names() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         symlink(dir.path().join("target"), &link).unwrap();
         assert!(create(&link).is_err());
         assert!(!dir.path().join("target").exists());
+        let (file, other) = (dir.path().join("file"), dir.path().join("other"));
+        std::fs::write(&file, "kept").unwrap();
+        std::fs::hard_link(&file, &other).unwrap();
+        assert!(format!("{:#}", create(&file).unwrap_err()).contains("hard links"));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "kept");
+        std::fs::remove_file(&other).unwrap();
+        assert!(create(&file).is_ok());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
     }
 }

@@ -1,6 +1,7 @@
 //! Kernel modules that the guest needs, in the order in which they have to be loaded.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -16,13 +17,16 @@ pub type Module = (String, Vec<u8>);
 /// `modules.dep` is taken for built in; the agent will say if it is not.
 pub fn load(dir: &Path) -> Result<Vec<Module>> {
     let index = dir.join("modules.dep");
-    let text = super::open("module index", &index)
+    let directory =
+        File::open(dir).with_context(|| format!("cannot use the modules in {dir:?}"))?;
+    let text = super::open_below("module index", &directory, Path::new("modules.dep"))
         .and_then(super::read)
         .with_context(|| format!("cannot use the modules in {dir:?}"))?;
     let text = String::from_utf8(text).with_context(|| format!("{index:?} is not text"))?;
     let mut modules = Vec::new();
     for path in order(&text) {
-        let file = super::open("module", &dir.join(path))?;
+        let file = super::open_below("module", &directory, Path::new(path))
+            .with_context(|| format!("cannot use the modules in {dir:?}"))?;
         let bytes = super::read(file).with_context(|| format!("cannot read module {path:?}"))?;
         let name = path.rsplit('/').next().unwrap_or(path);
         modules.push((name.to_owned(), bytes));
@@ -78,6 +82,33 @@ kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko
             "ext4",
         ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn no_module_is_outside_of_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let modules = dir.path().join("modules");
+        std::fs::create_dir(&modules).unwrap();
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        std::fs::write(modules.join("erofs.ko"), "module").unwrap();
+        std::os::unix::fs::symlink("erofs.ko", modules.join("ext4.ko")).unwrap();
+        std::os::unix::fs::symlink("../secret", modules.join("overlay.ko")).unwrap();
+        let absolute = dir.path().join("secret").display().to_string().replace("secret", "overlay");
+        std::fs::write(dir.path().join("overlay"), "secret").unwrap();
+        let rows = [
+            ("erofs.ko:\next4.ko:\n", true),
+            ("overlay.ko:\n", false),
+            ("../overlay:\n", false),
+            (&format!("{absolute}:\n"), false),
+        ];
+        for (index, inside) in rows {
+            std::fs::write(modules.join("modules.dep"), index).unwrap();
+            let loaded = load(&modules);
+            assert_eq!(loaded.is_ok(), inside, "{index}: {loaded:?}");
+            if let Err(error) = loaded {
+                assert!(format!("{error:#}").contains("leads out"), "{error:#}");
+            }
+        }
     }
 
     #[test]

@@ -87,6 +87,7 @@ fn proc_name(resource: Resource) -> Option<&'static str> {
         Resource::Nice => "Max nice priority",
         Resource::As => "Max address space",
         Resource::Data => "Max data size",
+        Resource::Stack => "Max stack size",
         Resource::Nproc => "Max processes",
         Resource::Fsize => "Max file size",
         Resource::Nofile => "Max open files",
@@ -167,7 +168,7 @@ mod tests {
             .chain(limits::for_the_loop(&plan, 4))
             .map(|(resource, most)| (proc_name(resource).unwrap(), most.to_string()))
             .collect();
-        assert_eq!(rows.len(), 10);
+        assert_eq!(rows.len(), 11);
         let text = |rows: &[(&str, String)]| {
             let lines =
                 rows.iter().map(|(name, most)| format!("{name:26}{most:21}{most:21}bytes\n"));

@@ -33,6 +33,8 @@ pub enum Role {
         log: bool,
         /// How much output there may be, of each stream.
         output: Bounds,
+        /// The size in bytes that no file behind an output grows beyond; `u64::MAX`: no bound.
+        file_size: u64,
     },
     /// Serves one block device.
     Blk {
@@ -195,11 +197,12 @@ impl Plan {
                 text.push(cmdline);
                 args.push(text);
             }
-            Role::Console { agent, log, output } => {
+            Role::Console { agent, log, output, file_size } => {
                 args.push(format!("agent={agent}").into());
                 args.push(format!("log={log}").into());
                 args.push(format!("output={}", output.bytes).into());
                 args.push(format!("rate={}", output.per_second).into());
+                args.push(format!("file-size={file_size}").into());
             }
             Role::Blk { device } => args.push(format!("serves={device}").into()),
         }
@@ -223,6 +226,7 @@ impl Plan {
                     bytes: parse(field("output")?)?,
                     per_second: parse(field("rate")?)?,
                 },
+                file_size: parse(field("file-size")?)?,
             },
             name if name.starts_with(b"casemate-blk") => {
                 Role::Blk { device: parse(field("serves")?)? }
@@ -286,8 +290,13 @@ mod tests {
         [
             Role::Vcpu { cpus: 32, initrd: true, cmdline: odd },
             Role::Vcpu { cpus: 1, initrd: false, cmdline: OsString::new() },
-            Role::Console { agent: true, log: false, output: Bounds::NONE },
-            Role::Console { agent: false, log: true, output: Bounds { bytes: 7, per_second: 0 } },
+            Role::Console { agent: true, log: false, output: Bounds::NONE, file_size: u64::MAX },
+            Role::Console {
+                agent: false,
+                log: true,
+                output: Bounds { bytes: 7, per_second: 0 },
+                file_size: 9,
+            },
             Role::Blk { device: 3 },
         ]
         .into_iter()

@@ -8,12 +8,18 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use devices::Memory;
 use devices::mmio::QUEUE_NOTIFY;
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_bindings::{
+    CpuId, KVM_CAP_PMU_CAPABILITY, KVM_MAX_CPUID_ENTRIES, kvm_enable_cap,
+    kvm_userspace_memory_region,
+};
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::layout;
+
+/// `KVM_CAP_PMU_CAPABILITY`: no virtual performance counters at all.
+const KVM_PMU_CAP_DISABLE: i32 = 1;
 
 /// A KVM call that failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,7 @@ impl Vm {
             .map_err(failed("ask KVM for its CPUID"))?;
         let fd = kvm.create_vm().map_err(failed("create a virtual machine"))?;
         let vm = Self { fd, supported };
+        vm.hide_counters()?;
         vm.add_memory(ram)?;
         vm.fd
             .set_identity_map_address(layout::IDENTITY_MAP)
@@ -52,6 +59,18 @@ impl Vm {
         vm.fd.set_tss_address(tss).map_err(failed("place the task state segment"))?;
         vm.fd.create_irq_chip().map_err(failed("create the interrupt controllers"))?;
         Ok(vm)
+    }
+
+    /// Turns the guest's performance counters off, where the kernel knows how (5.18 and later): CPUID
+    /// alone does not hide AMD's old ones, which time the host as well as the guest.
+    fn hide_counters(&self) -> Result<(), Error> {
+        if self.fd.check_extension_raw(KVM_CAP_PMU_CAPABILITY.into()) & KVM_PMU_CAP_DISABLE == 0 {
+            return Ok(());
+        }
+        let mut capability =
+            kvm_enable_cap { cap: KVM_CAP_PMU_CAPABILITY, ..kvm_enable_cap::default() };
+        capability.args[0] = u64::from(KVM_PMU_CAP_DISABLE.unsigned_abs());
+        self.fd.enable_cap(&capability).map_err(failed("turn performance counters off"))
     }
 
     fn add_memory(&self, ram: &Memory) -> Result<(), Error> {

@@ -20,6 +20,9 @@ pub const ADDRESS_SPACE: u64 = 256 << 20;
 /// Private memory of a worker in bytes: far above what one of ours needs, far below what would hurt.
 pub const DATA: u64 = 64 << 20;
 
+/// The first thread's stack in bytes, which does not count as data.
+pub const STACK: u64 = 8 << 20;
+
 /// poll takes at most as many descriptors as may be open: two consoles with a control socket and
 /// two kicks each, three outputs, stdin and the signals.
 const POLLED: u64 = 11;
@@ -27,8 +30,11 @@ const POLLED: u64 = 11;
 /// Limits for the loop. `next`: the number that the next descriptor, the filter's listener, will
 /// have; there is no room for one after it.
 pub fn for_the_loop(plan: &Plan, next: u64) -> Vec<(Resource, u64)> {
-    let mut limits =
-        vec![(Resource::As, plan.memory.saturating_add(ADDRESS_SPACE)), (Resource::Data, DATA)];
+    let mut limits = vec![
+        (Resource::As, plan.memory.saturating_add(ADDRESS_SPACE)),
+        (Resource::Data, DATA),
+        (Resource::Stack, STACK),
+    ];
     limits.extend(match plan.role {
         Role::Vcpu { cpus, .. } => [
             // KVM starts a thread of its own in this process when a vCPU first runs.
@@ -37,9 +43,11 @@ pub fn for_the_loop(plan: &Plan, next: u64) -> Vec<(Resource, u64)> {
             (Resource::Nofile, next + 1),
         ]
         .to_vec(),
-        // Its output may be a file of any size: the user's own. The bounds of output hold for it.
-        Role::Console { .. } => {
-            [(Resource::Nproc, 0), (Resource::Nofile, POLLED.max(next + 1))].to_vec()
+        Role::Console { file_size, .. } => {
+            let mut limits = vec![(Resource::Nproc, 0), (Resource::Nofile, POLLED.max(next + 1))];
+            // The bounds of output hold before this does, unless the worker was taken over.
+            limits.extend((file_size != u64::MAX).then_some((Resource::Fsize, file_size)));
+            limits
         }
         Role::Blk { device } => [
             (Resource::Nproc, 0),

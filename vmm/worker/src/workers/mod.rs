@@ -87,7 +87,11 @@ pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
     let result = jail::enter(plan).map_err(Error::from).and_then(|(jailed, mut fds)| {
         let status = fds.take(fds::STATUS).ok_or(Error::Descriptor(fds::STATUS))?;
         let _ = STATUS.set(Status::new(status));
-        std::panic::set_hook(Box::new(|panic| tell(&Record::Failed(panic.to_string()))));
+        std::panic::set_hook(Box::new(|panic| {
+            tell(&Record::Failed(panic.to_string()));
+            // To abort would take calls that the filter forbids, and look like a breach.
+            leave(1)
+        }));
         match &plan.role {
             Role::Vcpu { cpus, initrd: _, cmdline } => {
                 vcpu::live(plan, *cpus, cmdline, jailed, &mut fds, take_over)

@@ -2,8 +2,9 @@
 //!
 //! What is not allowed is answered with SECCOMP_RET_USER_NOTIF: the kernel stops the caller before
 //! the call and tells whoever holds the listener, which is the launcher; it kills. The worker cannot
-//! mute that: it has no call to answer itself, and when nobody listens any more the call fails with
-//! ENOSYS. The listener stays open in the worker, where nothing that can be done with it is allowed.
+//! mute that: it has no call to answer itself. The listener stays open in the worker, where nothing that
+//! can be done with it is allowed; when nobody else holds it any more, the call is held back until the
+//! parent-death signal.
 #![expect(unsafe_code, reason = "installs a seccomp filter")]
 
 use std::collections::BTreeMap;
