@@ -133,7 +133,8 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
 pub fn limits(task: Task, next: u64) -> Vec<(Resource, u64)> {
     let longest = match task {
         Task::Build { most, .. } => build::most_written(most),
-        Task::Inspect => 0,
+        // Text of which every byte is escaped.
+        Task::Inspect => 6 * config::LENGTH_MAX as u64,
     };
     vec![
         (Resource::Data, MEMORY),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 3 | status pipe |
 //! | 5 | the source, or the image to inspect: a regular file, for reading |
-//! | 6 | the image to build, or a pipe for the configuration found: for writing |
+//! | 6 | the image to build, or an empty file for the configuration found: for writing |
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
