@@ -108,6 +108,7 @@ fn plan(window: Window, most: u64, plain: bool) -> Result<(Layers, Tree), Error>
         tree.add(entry, 0, index, false)?;
         index += 1;
     }
+    archive.into_stream().finish()?;
     if plain || !oci::is_container(&names) {
         return Ok((Layers::One(window), tree));
     }

@@ -7,8 +7,11 @@ pub const LENGTH_MAX: u64 = 1 << 20;
 
 const DAMAGED: Error = Error::Archive("a pax record makes no sense");
 
+/// A key and its value.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Takes records apart, in order.
-pub fn records(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Error> {
+pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, Error> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let blank = bytes.iter().position(|byte| *byte == b' ').ok_or(DAMAGED)?;

@@ -153,6 +153,13 @@ impl Stream {
         Ok(())
     }
 
+    /// Reads what is left if it is packed: only at its end it is known to be whole.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let mut buffer = [0; 16 << 10];
+        while matches!(self.bytes, Bytes::Through(_)) && self.fill(&mut buffer)? > 0 {}
+        Ok(())
+    }
+
     /// Reads what is left, and returns the SHA-256 of everything.
     pub fn into_hash(mut self) -> Result<[u8; 32], Error> {
         let mut buffer = [0; 16 << 10];

@@ -9,8 +9,13 @@ fn link(target: &str) -> Kind {
     Kind::HardLink(target.as_bytes().to_vec())
 }
 
+/// Paths, and what is there.
+type Entries<'a> = &'a [(&'a str, Kind)];
+/// A promise, layers, and every path of the tree that they make up.
+type Laid<'a> = (&'a str, &'a [Entries<'a>], &'a [&'a str]);
+
 /// The tree that layers of entries make up.
-fn build(layers: &[&[(&str, Kind)]]) -> Result<Tree, Error> {
+fn build(layers: &[Entries<'_>]) -> Result<Tree, Error> {
     let mut tree = Tree::new(1 << 20);
     for (layer, entries) in layers.iter().enumerate() {
         for (index, (path, kind)) in entries.iter().enumerate() {
@@ -47,7 +52,7 @@ const DIRECTORY: Kind = Kind::Directory;
 
 #[test]
 fn layers_are_laid_over_one_another() {
-    let rows: [(&str, &[&[(&str, Kind)]], &[&str]); 12] = [
+    let rows: [Laid<'_>; 12] = [
         ("parents are made", &[&[("a/b/c", FILE)]], &["/a", "/a/b", "/a/b/c 0.0"]),
         ("the last of one name counts", &[&[("a", FILE), ("a", FILE)]], &["/a 0.1"]),
         ("a whiteout in a single archive is a file", &[&[(".wh.a", FILE)]], &["/.wh.a 0.0"]),
@@ -93,7 +98,7 @@ fn layers_are_laid_over_one_another() {
 #[test]
 fn what_leads_out_of_the_tree_is_refused() {
     let symlink = |target: &str| Kind::Symlink(target.as_bytes().to_vec());
-    let rows: [(&str, &[(&str, Kind)], &str); 12] = [
+    let rows: [(&str, Entries<'_>, &str); 12] = [
         ("absolute", &[("/a", FILE)], "absolute"),
         ("climbing", &[("a/../../b", FILE)], "holds \"..\""),
         ("through a link", &[("a", symlink("/etc")), ("a/b", FILE)], "goes through \"a\""),

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use tar::{EntryType, Header};
 
 /// Blocks of an archive are so long, in bytes.
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 /// The longest attribute, and the longest list of them, in bytes: what Linux allows.
 const XATTR_MAX: usize = 64 << 10;
 /// Where a name in a header ends, if it is in the header.
@@ -66,7 +66,7 @@ pub fn archive(
     };
     walk.entry(&root, b".", b".", &stat)?;
     walk.below(root, b"")?;
-    walk.archive.write_all(&[0; 2 * BLOCK as usize]).context("cannot write the archive")?;
+    walk.archive.write_all(&[0; 2 * BLOCK]).context("cannot write the archive")?;
     Ok((walk.archive, walk.left_out))
 }
 
@@ -220,8 +220,8 @@ impl Walk<'_> {
     }
 
     fn pad(&mut self, length: u64) -> io::Result<()> {
-        let zeroes = [0; BLOCK as usize];
-        let missing = usize::try_from(length.next_multiple_of(BLOCK) - length).unwrap_or(0);
+        let zeroes = [0; BLOCK];
+        let missing = usize::try_from(length.next_multiple_of(BLOCK as u64) - length).unwrap_or(0);
         self.archive.write_all(&zeroes[..missing])
     }
 }
