@@ -6,12 +6,14 @@
 //! | [`containers`] | layers and whiteouts, `docker save` and OCI image layouts |
 //! | [`malicious`] | what is refused, for which reason, with nothing left behind |
 //! | [`inspect`] | what is said of an image |
+//! | [`jail`] | the layers around the process that parses, read from /proc |
 //! | [`pins`] | kernels, roots and disks that are, or are not, what they have to be |
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod archive;
 mod containers;
 mod inspect;
+mod jail;
 mod malicious;
 mod pins;
 mod sources;
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         containers::tests(),
         malicious::tests(),
         inspect::tests(),
+        jail::tests(),
         pins::tests(),
     ];
     tests::suite::run("image", suites.into_iter().flatten().collect())
