@@ -196,7 +196,9 @@ impl<'a> Run<'a> {
         }
         let dir = self.dir.path("bin");
         std::fs::create_dir_all(&dir).unwrap();
-        for name in ["casemate", "casemate-worker", "casemate-agent", "casemate-prober"] {
+        let names =
+            ["casemate", "casemate-worker", "casemate-agent", "casemate-image", "casemate-prober"];
+        for name in names {
             std::fs::copy(originals.join(name), dir.join(name)).unwrap();
         }
         dir.join("casemate")

@@ -10,6 +10,8 @@ use worker::layout;
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
+use crate::host::sum::Sum;
+use crate::image::ImageArgs;
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
 
@@ -67,20 +69,25 @@ pub enum Command {
     /// with its real descriptors. It tries every technique without any layer, with all layers, with each
     /// alone and with all but each, and every system call there is. Nothing of it harms the host.
     Drill(DrillArgs),
+    /// Build root file system images, and look into them
+    ///
+    /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
+    /// image and do nothing else.
+    Image(ImageArgs),
 }
 
 /// What `run` takes.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Guest kernel, bzImage or ELF [default: a lean one if built, else the host's newest]
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
+    #[arg(long, value_name = "FILE[,sha256=HEX]", value_parser = parse_file)]
+    pub kernel: Option<FileArg>,
     /// The kernel's modules [default: lib/modules/VERSION beside the kernel's directory]
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
     /// Root file system, a raw squashfs, ext4 or erofs image [default: the one quickstart made]
-    #[arg(long, value_name = "IMAGE")]
-    pub rootfs: Option<PathBuf>,
+    #[arg(long, value_name = "IMAGE[,sha256=HEX]", value_parser = parse_file)]
+    pub rootfs: Option<FileArg>,
     /// Set a variable in the command's environment
     #[arg(long, value_name = "K=V", value_parser = parse_env)]
     pub env: Vec<OsString>,
@@ -107,8 +114,8 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct BootArgs {
     /// Guest kernel, bzImage or ELF
-    #[arg(long, value_name = "FILE")]
-    pub kernel: PathBuf,
+    #[arg(long, value_name = "FILE[,sha256=HEX]", value_parser = parse_file)]
+    pub kernel: FileArg,
     /// Initial RAM disk
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
@@ -123,7 +130,7 @@ pub struct BootArgs {
 #[derive(Debug, Args)]
 pub struct CommonArgs {
     /// Add a raw disk image, for reading and writing unless `,ro` is added
-    #[arg(long, value_name = "FILE[,ro]", value_parser = parse_disk)]
+    #[arg(long, value_name = "FILE[,ro][,sha256=HEX]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
     /// Guest memory in MiB, or with a unit: 512M, 4G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
@@ -183,17 +190,51 @@ pub struct DiskArg {
     pub path: PathBuf,
     /// Writes are refused.
     pub read_only: bool,
+    /// What its SHA-256 has to be at the start.
+    pub sum: Option<Sum>,
+}
+
+/// A file as the command line names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileArg {
+    /// The file.
+    pub path: PathBuf,
+    /// What its SHA-256 has to be.
+    pub sum: Option<Sum>,
 }
 
 fn parse_disk(text: &str) -> Result<DiskArg, String> {
-    let (path, read_only) = match text.strip_suffix(",ro") {
+    let (text, mut sum) = split_sum(text)?;
+    let (text, read_only) = match text.strip_suffix(",ro") {
         Some(path) => (path, true),
         None => (text, false),
     };
+    // In either order.
+    let (path, before) = split_sum(text)?;
+    if before.is_some() && sum.is_some() {
+        return Err("it has two SHA-256".to_owned());
+    }
+    sum = sum.or(before);
     if path.is_empty() {
         return Err("no file is named".to_owned());
     }
-    Ok(DiskArg { path: path.into(), read_only })
+    Ok(DiskArg { path: path.into(), read_only, sum })
+}
+
+fn parse_file(text: &str) -> Result<FileArg, String> {
+    let (path, sum) = split_sum(text)?;
+    if path.is_empty() {
+        return Err("no file is named".to_owned());
+    }
+    Ok(FileArg { path: path.into(), sum })
+}
+
+/// Takes `,sha256=HEX` off the end.
+fn split_sum(text: &str) -> Result<(&str, Option<Sum>), String> {
+    match text.rsplit_once(",sha256=") {
+        Some((path, hex)) if !hex.contains(',') => Ok((path, Some(hex.parse()?))),
+        _ => Ok((text, None)),
+    }
 }
 
 fn parse_env(text: &str) -> Result<OsString, String> {
@@ -269,10 +310,33 @@ mod tests {
 
     #[test]
     fn other_values() {
-        let disk = |path: &str, read_only| Some(DiskArg { path: path.into(), read_only });
+        let disk =
+            |path: &str, read_only| Some(DiskArg { path: path.into(), read_only, sum: None });
         assert_eq!(parse_disk("a.img").ok(), disk("a.img", false));
         assert_eq!(parse_disk("a,b.img,ro").ok(), disk("a,b.img", true));
         assert_eq!(parse_disk(",ro").ok(), None);
+        let hex = "0123456789abcdef".repeat(4);
+        let sum: Option<Sum> = hex.parse().ok();
+        assert!(sum.is_some());
+        let pinned = |path: &str, read_only| {
+            Some(DiskArg { path: path.into(), read_only, sum: sum.clone() })
+        };
+        assert_eq!(parse_disk(&format!("a,b,sha256={hex}")).ok(), pinned("a,b", false));
+        assert_eq!(parse_disk(&format!("a,ro,sha256={hex}")).ok(), pinned("a", true));
+        assert_eq!(parse_disk(&format!("a,sha256={hex},ro")).ok(), pinned("a", true));
+        let file = Some(FileArg { path: "a".into(), sum: sum.clone() });
+        assert_eq!(parse_file(&format!("a,sha256={hex}")).ok(), file);
+        let wrong = [
+            format!("a,sha256={hex},sha256={hex}"),
+            format!("a,sha256={}", &hex[1..]),
+            format!("a,sha256={hex}0"),
+            format!("a,sha256={}g", &hex[1..]),
+            format!(",sha256={hex}"),
+            "a,sha256=".to_owned(),
+        ];
+        for text in wrong {
+            assert_eq!(parse_disk(&text).ok(), None, "{text}");
+        }
         assert_eq!(parse_user("1000").ok(), Some((1000, 1000)));
         assert_eq!(parse_user("1000:5").ok(), Some((1000, 5)));
         for bad in ["", "root", "1:", ":1", "1:2:3", "-1", "4294967296"] {

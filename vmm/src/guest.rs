@@ -7,7 +7,7 @@ use anyhow::Result;
 use devices::bounds::Bounds;
 use protocol::task::Task;
 
-use crate::cli::{BootArgs, CommonArgs, DiskArg, RunArgs};
+use crate::cli::{BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
 use crate::host::{self, Image};
 use crate::initramfs;
 
@@ -42,20 +42,21 @@ const CMDLINE: &str = "console=hvc0 quiet panic=-1 reboot=a";
 impl Guest {
     /// A guest that runs a command under the agent.
     pub fn with_agent(args: &RunArgs) -> Result<Self> {
-        let path = match &args.kernel {
-            Some(path) => path.clone(),
-            None => host::kernel::default()?,
+        let FileArg { path, sum } = match &args.kernel {
+            Some(kernel) => kernel.clone(),
+            None => FileArg { path: host::kernel::default()?, sum: None },
         };
-        let kernel = host::open("kernel", &path)?;
+        let kernel = host::pinned("kernel", &path, sum.as_ref())?;
         let modules = match args.modules.clone().or_else(|| host::kernel::modules_dir(&path)) {
             Some(dir) => host::modules::load(&dir)?,
             None => Vec::new(),
         };
         let rootfs = match &args.rootfs {
-            Some(path) => path.clone(),
-            None => host::default_rootfs()?,
+            Some(rootfs) => rootfs.clone(),
+            None => FileArg { path: host::default_rootfs()?, sum: None },
         };
-        let root = host::image("root file system", &DiskArg { path: rootfs, read_only: true })?;
+        let root = DiskArg { path: rootfs.path, read_only: true, sum: rootfs.sum };
+        let root = host::image("root file system", &root)?;
         let agent = host::read(host::companion("casemate-agent")?)?;
         let task = Task {
             modules: Vec::new(),
@@ -86,10 +87,10 @@ impl Guest {
     /// A guest that brings everything itself.
     pub fn bare(args: &BootArgs) -> Result<Self> {
         Ok(Self {
-            kernel: host::open("kernel", &args.kernel)?,
+            kernel: host::pinned("kernel", &args.kernel.path, args.kernel.sum.as_ref())?,
             name: match &args.initrd {
-                Some(initrd) => format!("kernel {:?} with initrd {initrd:?}", args.kernel),
-                None => format!("kernel {:?}", args.kernel),
+                Some(initrd) => format!("kernel {:?} with initrd {initrd:?}", args.kernel.path),
+                None => format!("kernel {:?}", args.kernel.path),
             },
             initrd: args.initrd.as_deref().map(|path| host::open("initrd", path)).transpose()?,
             cmdline: args.cmdline.clone(),

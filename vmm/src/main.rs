@@ -1,6 +1,6 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
-//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
+//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
 //! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
@@ -15,6 +15,7 @@ mod facts;
 mod guest;
 mod host;
 mod identity;
+mod image;
 mod initramfs;
 mod layers;
 mod limits;
@@ -65,6 +66,7 @@ fn obey(cli: &Cli) -> Result<u8> {
         Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Image(args) => image::run(args),
     }
 }
 

@@ -280,8 +280,11 @@ impl Parts {
                 table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
             }
             Role::Console { .. } => {
-                let null = streams::in_background().then(|| self.null.as_fd());
-                table.push((0, null.unwrap_or_else(|| rustix::stdio::stdin())));
+                let stdin: BorrowedFd<'a> = match streams::in_background() {
+                    true => self.null.as_fd(),
+                    false => rustix::stdio::stdin(),
+                };
+                table.push((0, stdin));
                 table.push((1, rustix::stdio::stdout()));
                 table.push((2, rustix::stdio::stderr()));
                 table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));

@@ -23,15 +23,33 @@ pub fn tests() -> Vec<Test> {
         let needs = [&base[..], &[Need::Fixture(Fixture::Busybox), Need::Tool(program)]].concat();
         Test::new(format!("roots::{kind}"), &needs, move || check(program, args))
     });
-    kinds.chain([Test::new("roots::none_of_them", &base, none)]).collect()
+    let busybox = [&base[..], &[Need::Fixture(Fixture::Busybox)]].concat();
+    let own = [
+        Test::new("roots::image_build", &busybox, own_image),
+        Test::new("roots::none_of_them", &base, none),
+    ];
+    kinds.chain(own).collect()
 }
 
 fn run<'a>(dir: &'a Scratch, text: &str) -> Run<'a> {
     run_with(dir, KERNEL, "root.img", &[], &script(text))
 }
 
-/// One static program, and nothing of what a distribution has besides: not even a place to mount at.
 fn check(program: &str, args: &[&str]) {
+    let dir = tree();
+    tool(&dir, program, args);
+    boots(&dir);
+}
+
+/// What casemate itself makes of a tree.
+fn own_image() {
+    let dir = tree();
+    Run::new(&dir, &["image", "build", "tree", "-o", "root.img"]).end().exits(0);
+    boots(&dir);
+}
+
+/// One static program, and nothing of what a distribution has besides: not even a place to mount at.
+fn tree() -> Scratch {
     let dir = Scratch::new();
     create_dir_all(dir.path("tree/bin")).unwrap();
     copy(Fixture::Busybox.path(), dir.path("tree/bin/busybox")).unwrap();
@@ -39,9 +57,13 @@ fn check(program: &str, args: &[&str]) {
         symlink("busybox", dir.path("tree/bin").join(name)).unwrap();
     }
     dir.write("tree/word", "unchanged\n");
-    tool(&dir, program, args);
+    dir
+}
+
+/// The command runs, and what it writes stays out of the image.
+fn boots(dir: &Scratch) {
     let image = dir.read("root.img");
-    let end = run(&dir, "cat /word; echo changed >/word; sync; cat /word").end();
+    let end = run(dir, "cat /word; echo changed >/word; sync; cat /word").end();
     end.exits(0).prints("unchanged\nchanged\n").is_silent();
     assert_same(&dir.read("root.img"), &image, "the root image");
 }

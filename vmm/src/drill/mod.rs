@@ -190,7 +190,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
     let disk = |name: &str, read_only| {
         let path = laid.dir().join(name);
         std::fs::write(&path, [0; 4096]).context("cannot make a disk image")?;
-        host::image("disk image", &DiskArg { path, read_only })
+        host::image("disk image", &DiskArg { path, read_only, sum: None })
     };
     let kernel = memfd_create("kernel", MemfdFlags::CLOEXEC).context("cannot make a memfd")?;
     let mut kernel = File::from(kernel);

@@ -17,13 +17,18 @@ use rustix::io::Errno;
 use crate::cli::DiskArg;
 
 mod control;
+pub mod directory;
 pub mod kernel;
 pub mod modules;
+pub mod sum;
+pub mod target;
 
 pub use control::{
     CgroupMount, cgroup_mounts, make_cgroup, own_link, parse_cgroup_mounts, proc_link, read_cgroup,
     read_own, read_proc, remove_cgroup, tasks, write_cgroup, write_proc,
 };
+
+use sum::Sum;
 
 /// The longest file that is read as a whole, in bytes: a module or the agent.
 const MAX_READ: u64 = 64 << 20;
@@ -40,6 +45,13 @@ pub struct Image {
 /// Opens a regular file for reading. `what` names its purpose in errors.
 pub fn open(what: &str, path: &Path) -> Result<File> {
     open_with(what, path, OpenOptions::new().read(true))
+}
+
+/// The same, and refuses a file whose SHA-256 is not `sum`.
+pub fn pinned(what: &str, path: &Path, sum: Option<&Sum>) -> Result<File> {
+    let file = open(what, path)?;
+    sum::check(what, path, &file, sum)?;
+    Ok(file)
 }
 
 fn open_with(what: &str, path: &Path, options: &mut OpenOptions) -> Result<File> {
@@ -114,6 +126,7 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
         }
         Err(errno) => return Err(errno).with_context(|| format!("cannot lock {what} {path:?}")),
     }
+    sum::check(what, path, &file, disk.sum.as_ref())?;
     Ok(Image { file, shape: Shape { sectors: size / SECTOR, read_only: disk.read_only } })
 }
 
@@ -212,7 +225,7 @@ mod tests {
     use super::*;
 
     fn disk(path: &Path, read_only: bool) -> DiskArg {
-        DiskArg { path: path.to_owned(), read_only }
+        DiskArg { path: path.to_owned(), read_only, sum: None }
     }
 
     #[test]

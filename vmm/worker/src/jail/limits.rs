@@ -65,8 +65,8 @@ pub(super) fn enter() -> Result<(), Error> {
 }
 
 /// Sets the limits for the loop.
-pub(super) fn seal(plan: &Plan, next: u64) -> Result<(), Error> {
-    set(&for_the_loop(plan, next))
+pub(super) fn seal(limits: &[(Resource, u64)]) -> Result<(), Error> {
+    set(limits)
 }
 
 fn set(limits: &[(Resource, u64)]) -> Result<(), Error> {

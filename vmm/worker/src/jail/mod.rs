@@ -22,6 +22,8 @@
 
 use std::os::fd::RawFd;
 
+use rustix::process::Resource;
+
 use crate::fds::Inherited;
 use crate::plan::Plan;
 
@@ -37,6 +39,7 @@ mod root;
 pub mod seccomp;
 
 use layers::{Layer, Layers};
+use seccomp::rules::Rule;
 
 /// A layer that could not be put on.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +74,18 @@ pub struct Sealed {
 
 /// Puts on every layer of `plan` that set-up can live with.
 pub fn enter(plan: &Plan) -> Result<(Jailed, Inherited), Error> {
-    let layers = plan.layers;
+    enter_with(plan.layers, plan.descriptors())
+}
+
+/// Puts on every one of `layers` that set-up can live with, in any process of casemate's that keeps
+/// the descriptors in `keep`.
+pub fn enter_with(layers: Layers, keep: Vec<RawFd>) -> Result<(Jailed, Inherited), Error> {
     heap::keep_simple();
     parent::die_with()?;
     let inherited = if layers.has(Layer::Descriptors) {
-        descriptors::close_all_but(plan.descriptors())?
+        descriptors::close_all_but(keep)?
     } else {
-        Inherited::new(plan.descriptors())
+        Inherited::new(keep)
     };
     if layers.has(Layer::UserNs) {
         root::forbid_user_namespaces()?;
@@ -101,10 +109,21 @@ pub fn enter(plan: &Plan) -> Result<(Jailed, Inherited), Error> {
 impl Jailed {
     /// Puts on the rest, for every thread there is. `vcpus`: the vcpu worker's vCPUs.
     pub fn seal(self, plan: &Plan, vcpus: &[RawFd]) -> Result<Sealed, Error> {
+        let limits = |next| limits::for_the_loop(plan, next);
+        self.seal_with(limits, &seccomp::rules::rules(plan, vcpus))
+    }
+
+    /// Puts on the rest with these limits and this allow-list. `limits` is told the number that the
+    /// filter's listener will have.
+    pub fn seal_with(
+        self,
+        limits: impl FnOnce(u64) -> Vec<(Resource, u64)>,
+        rules: &[Rule],
+    ) -> Result<Sealed, Error> {
         if self.layers.has(Layer::Limits) {
-            limits::seal(plan, descriptors::lowest_free()?)?;
+            limits::seal(&limits(descriptors::lowest_free()?))?;
         }
-        let filter = seccomp::program(&seccomp::rules::rules(plan, vcpus))?;
+        let filter = seccomp::program(rules)?;
         let listener =
             if self.layers.has(Layer::Seccomp) { Some(seccomp::install(&filter)?) } else { None };
         Ok(Sealed { landlock: self.landlock, listener })
@@ -113,7 +132,7 @@ impl Jailed {
 
 /// Confines the launcher, which keeps its user, its namespaces and its descriptors. What `rules` does
 /// not allow kills it.
-pub fn confine(rules: &[seccomp::rules::Rule]) -> Result<(), Error> {
+pub fn confine(rules: &[Rule]) -> Result<(), Error> {
     heap::keep_simple();
     capabilities::drop_all()?;
     privileges::give_up()?;

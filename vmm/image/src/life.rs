@@ -1,0 +1,190 @@
+//! The life of the process: get jailed, get sealed, do what was ordered, end.
+//!
+//! What it may call once it is sealed is less than any worker may: it reads one descriptor, writes
+//! another, and tells the launcher. Nothing is opened, and nothing is closed.
+
+use std::fs::File;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+use rustix::process::Resource;
+use worker::fds;
+use worker::jail::seccomp::rules::{Pin, Rule};
+use worker::jail::{self, leave};
+use worker::status::Record;
+
+use crate::build::{self, Built};
+use crate::config;
+use crate::error::Error;
+use crate::inspect;
+use crate::order::{self, Order, Task};
+use crate::source::{Source, Window};
+use crate::word::Word;
+
+/// Private memory in bytes: room for as many entries and names as [`crate::tree`] takes.
+const MEMORY: u64 = 1 << 30;
+/// Address space besides that in bytes: the program and its stack.
+const ADDRESS_SPACE: u64 = 256 << 20;
+/// The least that is copied between two words on progress, in bytes, and the most of such words.
+const STEP: u64 = 4 << 20;
+const STEPS: u64 = 256;
+
+static STATUS: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Why nothing could even be begun.
+#[derive(Debug, thiserror::Error)]
+enum Unready {
+    #[error(transparent)]
+    Jail(#[from] jail::Error),
+    #[error("descriptor {0} was not inherited")]
+    Descriptor(RawFd),
+    #[error("cannot look at the source: {0}")]
+    Source(#[source] std::io::Error),
+}
+
+/// What the work is done with.
+struct Tools {
+    source: Source,
+    /// Length of the source in bytes.
+    length: u64,
+    result: &'static File,
+}
+
+fn write(record: &[u8]) {
+    if let Some(status) = STATUS.get() {
+        // When the launcher is gone there is nobody to tell.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(status, record));
+    }
+}
+
+fn tell(word: &Word) {
+    write(&word.encode());
+}
+
+/// Does what `order` says, to the end of the process.
+pub fn live(order: &Order) -> ! {
+    let tools = match get_ready(order) {
+        Ok(tools) => tools,
+        Err(error) => {
+            write(&Record::Failed(error.to_string()).encode());
+            leave(1)
+        }
+    };
+    match obey(order, &tools) {
+        Ok(word) => {
+            tell(&word);
+            leave(0)
+        }
+        Err(error) => {
+            tell(&Word::Failed(error.to_string()));
+            leave(1)
+        }
+    }
+}
+
+/// Puts on every layer, and says so.
+fn get_ready(order: &Order) -> Result<Tools, Unready> {
+    let (jailed, mut inherited) = jail::enter_with(order.layers, Order::descriptors())?;
+    let mut take = |number| inherited.take(number).ok_or(Unready::Descriptor(number));
+    STATUS.get_or_init({
+        let status = take(fds::STATUS)?;
+        || status
+    });
+    // Never closed: the filter has no call for that, and the process ends with them.
+    let source: Source = Box::leak(Box::new(File::from(take(order::SOURCE)?)));
+    let result: &File = Box::leak(Box::new(File::from(take(order::RESULT)?)));
+    let length = source.metadata().map_err(Unready::Source)?.len();
+    let limits = |next| limits(order.task, next);
+    let sealed = jailed.seal_with(limits, &rules(order.task))?;
+    std::panic::set_hook(Box::new(|panic| tell(&Word::Failed(panic.to_string()))));
+    write(&Record::Sealed(sealed.landlock, sealed.listener).encode());
+    Ok(Tools { source, length, result })
+}
+
+fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
+    let Tools { source, length, result } = *tools;
+    match order.task {
+        Task::Build { most, plain } => {
+            let mut told = 0;
+            let progress = |done: u64, all: u64| {
+                if done - told >= STEP.max(all / STEPS) || (done == all && told < all) {
+                    told = done;
+                    tell(&Word::Progress(done, all));
+                }
+            };
+            let built = build::build(source, length, result, most, plain, progress)?;
+            let Built { counts, length, left_out } = built;
+            Ok(Word::Built(counts, length, left_out))
+        }
+        Task::Inspect => {
+            let image = Window::all(source, length);
+            let (shape, counts) = inspect::inspect(image)?;
+            if let Some(config) = config::read(image, shape.bytes)? {
+                let mut result = result;
+                std::io::Write::write_all(&mut result, config.as_bytes()).map_err(Error::Write)?;
+            }
+            Ok(Word::Inspected(shape, counts))
+        }
+    }
+}
+
+/// What the process is limited to. `next`: the number that the filter's listener will have; there is
+/// no room for a descriptor after it.
+pub fn limits(task: Task, next: u64) -> Vec<(Resource, u64)> {
+    let longest = match task {
+        Task::Build { most, .. } => build::most_written(most),
+        // Text of which every byte is escaped.
+        Task::Inspect => 6 * config::LENGTH_MAX as u64,
+    };
+    vec![
+        (Resource::Data, MEMORY),
+        (Resource::As, MEMORY + ADDRESS_SPACE),
+        (Resource::Fsize, longest),
+        (Resource::Nproc, 0),
+        (Resource::Nofile, next + 1),
+    ]
+}
+
+/// The allow-list.
+pub fn rules(task: Task) -> Vec<Rule> {
+    let rule = |number, name, descriptor: Option<RawFd>, reason| {
+        let pin = |fd: RawFd| Pin { argument: 0, value: u64::from(fd.unsigned_abs()) };
+        Rule { number, name, pins: descriptor.map(pin).into_iter().collect(), reason }
+    };
+    let result = match task {
+        Task::Build { .. } => {
+            rule(libc::SYS_pwrite64, "pwrite64", Some(order::RESULT), "write the image")
+        }
+        Task::Inspect => rule(libc::SYS_write, "write", Some(order::RESULT), "the configuration"),
+    };
+    vec![
+        rule(libc::SYS_pread64, "pread64", Some(order::SOURCE), "read the source"),
+        result,
+        rule(libc::SYS_write, "write", Some(fds::STATUS), "tell the launcher"),
+        rule(libc::SYS_brk, "brk", None, "the heap, within RLIMIT_DATA"),
+        rule(libc::SYS_exit_group, "exit_group", None, "end"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_calls_and_only_its_own_descriptors() {
+        for task in [Task::Inspect, Task::Build { most: 1, plain: false }] {
+            let rules = rules(task);
+            assert_eq!(rules.len(), 5);
+            for rule in rules {
+                let free = matches!(rule.name, "brk" | "exit_group");
+                assert_eq!(rule.pins.len(), usize::from(!free), "{}", rule.name);
+                assert!(rule.pins.iter().all(|pin| {
+                    pin.argument == 0
+                        && Order::descriptors()
+                            .iter()
+                            .any(|fd| u64::from(fd.unsigned_abs()) == pin.value)
+                }));
+            }
+        }
+    }
+}
