@@ -1,0 +1,98 @@
+//! The command line.
+
+mod run;
+mod values;
+
+use clap::{Parser, Subcommand};
+
+pub use run::{BootArgs, CommonArgs, RunArgs};
+pub use values::{DiskArg, FileArg};
+
+use crate::doctor::DoctorArgs;
+use crate::drill::DrillArgs;
+use crate::image::ImageArgs;
+use crate::limits;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  the command's own; 128+N when signal N ended it
+    2  usage
+  118  the guest ended without a status (panic, reset, power-off)
+  119  the guest broke the device contract
+  120  the jail stopped a worker
+  124  the time was up
+  125  casemate could not do its part
+  126  the command cannot be executed
+  127  the command was not found";
+
+/// What `run --help` and `boot --help` end with.
+fn after_help() -> String {
+    format!("{EXIT_STATUS}\n\n{}", limits::HELP)
+}
+
+/// Run untrusted work in a KVM microVM made of separate processes.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_STATUS)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command in a microVM
+    ///
+    /// Boots a Linux kernel with a read-only root and a private overlay, runs COMMAND in it, and
+    /// ends with its exit status. The command's stdout is stdout, its stderr is stderr. SIGINT,
+    /// SIGTERM, SIGHUP and SIGQUIT are forwarded to it; a third one ends the run.
+    #[command(after_help = after_help())]
+    Run(RunArgs),
+    /// Boot a kernel as it is
+    ///
+    /// The same sandbox without casemate's agent, for guests that bring their own init and for
+    /// bare-metal guests. The first console is stdin and stdout. A guest ends the run with an exit
+    /// code by writing it, one byte, to I/O port 0x603.
+    #[command(after_help = after_help())]
+    Boot(BootArgs),
+    /// Tell whether this host is fit to hold hostile guests
+    ///
+    /// Looks at KVM, the CPU's weaknesses and their mitigations, memory, what the jail needs, and the
+    /// kernel's settings; says what was read, why it matters and how to mend it. It only reads.
+    Doctor(DoctorArgs),
+    /// Attack casemate's own jail, and show which layer stops what
+    ///
+    /// A prober plays each worker after a guest has taken it over, behind that worker's real jail and
+    /// with its real descriptors. It tries every technique without any layer, with all layers, with each
+    /// alone and with all but each, and every system call there is. Nothing of it harms the host.
+    Drill(DrillArgs),
+    /// Build root file system images, and look into them
+    ///
+    /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
+    /// image and do nothing else.
+    Image(ImageArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cpus_are_1_to_32_and_a_command_is_needed() {
+        let parse = |args: &[&str]| Cli::try_parse_from(args).is_ok();
+        assert!(parse(&["casemate", "run", "--cpus", "32", "--", "true"]));
+        for cpus in ["0", "33", "x"] {
+            assert!(!parse(&["casemate", "run", "--cpus", cpus, "--", "true"]), "{cpus}");
+        }
+        assert!(!parse(&["casemate", "run"]));
+        assert!(!parse(&["casemate", "run", "true"]));
+    }
+}
