@@ -15,8 +15,10 @@ use protocol::frame::{VERSION, WINDOW};
 
 use crate::bounds::Bounds;
 use crate::console::Port;
+use crate::orders::Order;
 use crate::sink::Sink;
 use crate::violation::Violation;
+use crate::visible::{self, Form};
 
 /// The longest text kept of a `Failed` frame, in bytes.
 pub const MAX_TEXT: usize = 200;
@@ -59,6 +61,10 @@ impl Outlet {
     fn within(self, bounds: Bounds) -> Self {
         Self { sink: self.sink.within(bounds), ..self }
     }
+
+    fn in_form(self, form: Form) -> Self {
+        Self { sink: self.sink.in_form(form), ..self }
+    }
 }
 
 /// The channel.
@@ -71,6 +77,8 @@ pub struct Channel {
     stdin: Stdin,
     /// Signals to forward, bit n−1 for signal n.
     signals: u64,
+    /// Rows and columns of the terminal, if they have changed.
+    size: Option<(u16, u16)>,
     sending: Option<(Encoded, usize)>,
 }
 
@@ -100,6 +108,7 @@ impl Channel {
             outlets: [outlet(Stream::Stdout, stdout), outlet(Stream::Stderr, stderr)],
             stdin: Stdin::default(),
             signals: 0,
+            size: None,
             sending: None,
         }
     }
@@ -108,6 +117,14 @@ impl Channel {
     #[must_use]
     pub fn within(mut self, bounds: Bounds) -> Self {
         self.outlets = self.outlets.map(|outlet| outlet.within(bounds));
+        self
+    }
+
+    /// The channel, with its outputs in these forms, stdout's first.
+    #[must_use]
+    pub fn in_forms(mut self, [stdout, stderr]: [Form; 2]) -> Self {
+        let [first, second] = self.outlets;
+        self.outlets = [first.in_form(stdout), second.in_form(stderr)];
         self
     }
 
@@ -125,10 +142,13 @@ impl Channel {
         matches!(self.life(), Life::Up | Life::Running)
     }
 
-    /// Forwards signal `number`, if there is such a signal.
-    pub fn signal(&mut self, number: u8) {
-        if (1..=64).contains(&number) {
-            self.signals |= 1 << (number - 1);
+    /// Forwards what the launcher wants the agent to know.
+    pub fn order(&mut self, order: Order) {
+        match order {
+            Order::Signal(number @ 1..=64) => self.signals |= 1 << (number - 1),
+            Order::Signal(_) => {}
+            // The last one counts.
+            Order::Resize(rows, columns) => self.size = Some((rows, columns)),
         }
     }
 
@@ -139,7 +159,7 @@ impl Channel {
             (Some(Life::Booting), FromGuest::Hello(VERSION)) => Life::Up,
             (Some(Life::Up), FromGuest::Started) => Life::Running,
             (Some(Life::Up | Life::Running), FromGuest::Failed(failure, text)) => {
-                Life::Ended(End::Failed(failure, printable(text)))
+                Life::Ended(End::Failed(failure, beginning(text)))
             }
             (Some(Life::Running), FromGuest::Exited(code)) => Life::Ended(End::Exited(code)),
             (Some(Life::Running), FromGuest::Signaled(signal)) => {
@@ -166,6 +186,9 @@ impl Channel {
             }
             _ => return Err(Violation::Frame),
         };
+        if matches!(next, Life::Ended(_)) {
+            self.outlets.iter_mut().for_each(|outlet| outlet.sink.end());
+        }
         self.lives.push(next);
         Ok(())
     }
@@ -179,6 +202,11 @@ impl Channel {
             let bit = self.signals.trailing_zeros();
             self.signals &= self.signals - 1;
             return Some(FromHost::Signal(u8::try_from(bit + 1).ok()?).encode());
+        }
+        if *self.life() == Life::Running
+            && let Some((rows, columns)) = self.size.take()
+        {
+            return Some(FromHost::Resize(rows, columns).encode());
         }
         for outlet in &mut self.outlets {
             if outlet.sink.is_closed() && !outlet.told_closed {
@@ -196,14 +224,15 @@ impl Channel {
     }
 }
 
-/// The beginning of `text`, at most [`MAX_TEXT`] bytes, without what could move a terminal's cursor.
-fn printable(text: &str) -> String {
+/// The beginning of `text` as a line that is fit for a terminal, at most [`MAX_TEXT`] bytes.
+fn beginning(text: &str) -> String {
     let mut kept = String::new();
-    for char in text.chars().filter(|char| !char.is_control()) {
-        if kept.len() + char.len_utf8() > MAX_TEXT {
+    for char in text.chars() {
+        let shown = visible::line(char.encode_utf8(&mut [0; 4]));
+        if kept.len() + shown.len() > MAX_TEXT {
             break;
         }
-        kept.push(char);
+        kept.push_str(&shown);
     }
     kept
 }

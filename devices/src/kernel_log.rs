@@ -10,6 +10,7 @@ use crate::bounds::Bounds;
 use crate::console::Port;
 use crate::sink::Sink;
 use crate::violation::Violation;
+use crate::visible::Form;
 
 /// Bytes of the end that are kept.
 pub const TAIL: usize = 8 * 1024;
@@ -35,6 +36,12 @@ impl KernelLog {
         Self { tail: VecDeque::with_capacity(TAIL), file }
     }
 
+    /// The log, with its file, which may be a terminal, in this form.
+    #[must_use]
+    pub fn in_form(self, form: Form) -> Self {
+        Self { file: self.file.map(|file| file.in_form(form)), ..self }
+    }
+
     /// The last bytes, in order.
     pub fn tail(&mut self) -> &[u8] {
         self.tail.make_contiguous()
@@ -48,8 +55,9 @@ impl KernelLog {
 
     /// Says in the file how much of the console is not in it.
     pub fn close(&mut self) {
-        if let Some(file) = self.file.as_mut().filter(|file| file.dropped() > 0) {
-            let text = format!("\ncasemate: the next {} bytes were dropped\n", file.dropped());
+        if let Some(file) = self.file.as_mut().filter(|file| file.loss().beyond > 0) {
+            let beyond = file.loss().beyond;
+            let text = format!("\ncasemate: the next {beyond} bytes were dropped\n");
             while file.write() {}
             file.keep(text.as_bytes());
         }

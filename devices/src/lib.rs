@@ -9,6 +9,8 @@
 //! | [`blk`], [`disk`] | virtio-blk requests, and the image behind them | blk worker |
 //! | [`console`] | virtio-console | console worker |
 //! | [`sink`], [`bounds`] | where its output goes, how much of it and how fast | console worker |
+//! | [`visible`] | output made fit for a terminal | console worker, launcher |
+//! | [`orders`] | signals and the terminal's size, from the launcher | console worker, launcher |
 //! | [`kernel_log`], [`channel`], [`raw`] | what a console is joined to | console worker |
 //! | [`serve`] | the workers' loops | device workers |
 //! | [`interrupt`] | used-buffer interrupts | device workers |
@@ -30,6 +32,7 @@ pub mod interrupt;
 pub mod kernel_log;
 pub mod link;
 pub mod mmio;
+pub mod orders;
 pub mod raw;
 pub mod ring;
 pub mod serve;
@@ -37,6 +40,7 @@ pub mod sink;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod violation;
+pub mod visible;
 
 /// Guest RAM as the devices see it.
 pub type Memory = vm_memory::GuestMemoryMmap<()>;

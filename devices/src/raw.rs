@@ -6,6 +6,7 @@ use crate::bounds::Bounds;
 use crate::console::Port;
 use crate::sink::Sink;
 use crate::violation::Violation;
+use crate::visible::Form;
 
 const BUFFER: usize = 64 * 1024;
 const INPUT: usize = 4096;
@@ -23,13 +24,17 @@ impl Raw {
     pub fn new(stdout: OwnedFd) -> Self {
         Self { sink: Sink::new(stdout, BUFFER), input: Vec::new(), over: false }
     }
-}
 
-impl Raw {
     /// The port, with its output within these bounds.
     #[must_use]
     pub fn within(self, bounds: Bounds) -> Self {
         Self { sink: self.sink.within(bounds), ..self }
+    }
+
+    /// The port, with its output in this form.
+    #[must_use]
+    pub fn in_form(self, form: Form) -> Self {
+        Self { sink: self.sink.in_form(form), ..self }
     }
 }
 

@@ -10,7 +10,8 @@ use super::line::{Joined, Line};
 use super::{LAST_TURNS, Turn, poll_for, ready};
 use crate::channel::Life;
 use crate::console::{Port, RECEIVE, TRANSMIT};
-use crate::sink::Sink;
+use crate::orders::{ORDER, Order};
+use crate::sink::{Loss, Sink};
 use crate::violation::Fault;
 
 /// The most bytes of standard input read at once.
@@ -21,27 +22,28 @@ const INPUT: usize = 4096;
 pub enum News<'a> {
     /// The command came further. `Ended` comes when all of its output has been written.
     Life(&'a Life),
-    /// Output that was beyond its bounds, up to now. Told when it begins, each time it has doubled,
+    /// Output that was not written, up to now. Told when it begins, each time it has doubled,
     /// and exactly before `Ended` and at the end.
     Dropped(Dropped),
     /// The end, with the kernel's last words and whether they were a panic.
     KernelLog(&'a [u8], bool),
 }
 
-/// Bytes that were dropped, because they were beyond what may be written.
+/// What was not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// Of standard output.
-    pub stdout: u64,
+    pub stdout: Loss,
     /// Of standard error.
-    pub stderr: u64,
+    pub stderr: Loss,
     /// Of the kernel's console, for its file.
-    pub console: u64,
+    pub console: Loss,
 }
 
 impl Dropped {
     fn has_doubled_since(&self, before: &Self) -> bool {
-        let doubled = |now: u64, before: u64| now > 0 && now / 2 >= before;
+        let doubled =
+            |now: Loss, before: Loss| now.bytes() > 0 && now.bytes() / 2 >= before.bytes();
         doubled(self.stdout, before.stdout)
             || doubled(self.stderr, before.stderr)
             || doubled(self.console, before.console)
@@ -53,8 +55,8 @@ impl Dropped {
 pub struct Inputs {
     /// Standard input.
     pub stdin: Option<OwnedFd>,
-    /// Signal numbers to forward to the command, a byte each.
-    pub signals: Option<OwnedFd>,
+    /// What the launcher wants the command to get, as [`Order`]s.
+    pub orders: Option<OwnedFd>,
 }
 
 /// All consoles of one virtual machine.
@@ -76,7 +78,7 @@ enum Source {
     Kick(usize, usize),
     Sink(usize, usize),
     Stdin(usize),
-    Signals,
+    Orders,
 }
 
 impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
@@ -113,7 +115,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
                     self.lines[index].sinks().nth(number).map(Sink::write);
                 }
                 Source::Stdin(index) => self.read_stdin(index),
-                Source::Signals => self.read_signals()?,
+                Source::Orders => self.read_orders()?,
             }
         }
         // All of them, and after the sinks were written: what those made room for moves now.
@@ -154,8 +156,8 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
                 add(Source::Stdin(index), stdin.as_fd(), PollFlags::IN);
             }
         }
-        if let Some(signals) = &self.inputs.signals {
-            add(Source::Signals, signals.as_fd(), PollFlags::IN);
+        if let Some(orders) = &self.inputs.orders {
+            add(Source::Orders, orders.as_fd(), PollFlags::IN);
         }
         poll_for(&mut fds, within)?;
         let woken = sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd));
@@ -175,21 +177,23 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         }
     }
 
-    fn read_signals(&mut self) -> Result<(), Fault> {
-        let mut buffer = [0; 16];
-        let Some(fd) = &self.inputs.signals else { return Ok(()) };
+    fn read_orders(&mut self) -> Result<(), Fault> {
+        let mut buffer = [0; 16 * ORDER];
+        let Some(fd) = &self.inputs.orders else { return Ok(()) };
         let count = match rustix::io::read(fd, &mut buffer) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(errno) => return Err(Fault::System("cannot read the signals to forward", errno)),
+            Err(errno) => return Err(Fault::System("cannot read the launcher's orders", errno)),
         };
         if count == 0 {
             // Left open: a sealed worker has no call to close it with.
-            self.inputs.signals.take().map(IntoRawFd::into_raw_fd);
+            self.inputs.orders.take().map(IntoRawFd::into_raw_fd);
         }
+        let (orders, _) = buffer.get(..count).unwrap_or_default().as_chunks();
         for line in &mut self.lines {
             if let Joined::Channel(channel) = &mut line.joined {
-                buffer.iter().take(count).for_each(|&number| channel.signal(number));
+                let orders = orders.iter().copied().filter_map(Order::decode);
+                orders.for_each(|order| channel.order(order));
             }
         }
         Ok(())
@@ -200,7 +204,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         let mut dropped = Dropped::default();
         for line in &self.lines {
             let [first, second] =
-                line.joined.port().sinks().map(|sink| sink.map_or(0, Sink::dropped));
+                line.joined.port().sinks().map(|sink| sink.map(Sink::loss).unwrap_or_default());
             match line.joined {
                 Joined::KernelLog(_) => dropped.console = first,
                 Joined::Channel(_) | Joined::Raw(_) => {
@@ -260,6 +264,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
             }
             line.sinks().for_each(|sink| {
                 sink.hurry();
+                sink.end();
                 while sink.write() {}
             });
         }

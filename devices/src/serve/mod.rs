@@ -3,7 +3,7 @@
 //! | loop | worker | serves |
 //! |---|---|---|
 //! | [`BlkLoop`] | blk*n* | one block device |
-//! | [`ConsoleLoop`] | console | every console, standard input and output, signals to forward |
+//! | [`ConsoleLoop`] | console | every console, standard input and output, the launcher's orders |
 //!
 //! Each turn does a bounded amount of work, so that control messages are answered however busy the
 //! guest keeps its rings. When the control socket ends, what the guest left in its rings is served

@@ -132,7 +132,7 @@ fn a_console_sends_and_receives_and_starts_again() {
     let [(screen, stdout), (stdin, keyboard)] = [pipe().unwrap(), pipe().unwrap()];
     let life = live(move || {
         let lines = vec![Line::new(link, Joined::Raw(Raw::new(stdout)))];
-        let inputs = Inputs { stdin: Some(stdin), signals: None };
+        let inputs = Inputs { stdin: Some(stdin), orders: None };
         ConsoleLoop::new(lines, inputs, |_| Ok(())).run()
     });
     let mut console = VirtIOConsole::<Platform, Wire>::new(Wire::new(machine)).unwrap();

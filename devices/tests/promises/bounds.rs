@@ -86,7 +86,7 @@ fn what_is_beyond_the_amount_is_dropped_and_counted() {
         }
         let kept = usize::try_from(most).unwrap();
         assert!(received == bytes[..kept], "{} bytes of {most}", received.len());
-        assert_eq!(sink.dropped(), 130_000 - most);
+        assert_eq!(sink.loss().beyond, 130_000 - most);
         assert!(sink.waiting().is_none() && !sink.is_closed());
     }
 }
@@ -94,10 +94,10 @@ fn what_is_beyond_the_amount_is_dropped_and_counted() {
 #[test]
 fn nothing_is_dropped_while_it_only_waits_for_room() {
     let (mut sink, _reader) = sink(10, Bounds { bytes: 12, ..Bounds::NONE });
-    assert_eq!((sink.push(b"0123456789abcdef"), sink.dropped()), (10, 0));
-    assert_eq!((sink.push(b"abcdef"), sink.dropped()), (0, 0));
+    assert_eq!((sink.push(b"0123456789abcdef"), sink.loss().beyond), (10, 0));
+    assert_eq!((sink.push(b"abcdef"), sink.loss().beyond), (0, 0));
     assert!(sink.write());
-    assert_eq!((sink.push(b"abcdef"), sink.dropped()), (6, 4));
+    assert_eq!((sink.push(b"abcdef"), sink.loss().beyond), (6, 4));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn what_a_gone_reader_misses_is_not_counted_as_dropped() {
     drop(reader);
     sink.push(b"abc");
     assert!(sink.write() && sink.is_closed());
-    assert_eq!((sink.push(b"abcdef"), sink.dropped()), (6, 0));
+    assert_eq!((sink.push(b"abcdef"), sink.loss().beyond), (6, 0));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn what_is_too_fast_is_held_back_and_not_lost() {
     assert!(received == bytes);
     // Five windows of 10,000 bytes have four pauses between them.
     assert!(paused >= 4 && begun.elapsed() >= 4 * (WINDOW - Duration::from_millis(10)));
-    assert_eq!((sink.dropped(), sink.pause()), (0, None));
+    assert_eq!((sink.loss().beyond, sink.pause()), (0, None));
 }
 
 #[test]

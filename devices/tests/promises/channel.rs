@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use devices::channel::{Channel, End, Life, MAX_TEXT};
 use devices::console::Port;
+use devices::orders::Order;
 use devices::violation::Violation;
 use protocol::frame::{
     Decoder, Failure, FromGuest, FromHost, MAX_PAYLOAD, Stream, VERSION, WINDOW,
@@ -28,6 +29,7 @@ struct Agent {
     ended: bool,
     closed: [bool; 2],
     signals: Vec<u8>,
+    sizes: Vec<(u16, u16)>,
 }
 
 impl Agent {
@@ -49,7 +51,7 @@ impl Agent {
                     assert!(!std::mem::replace(&mut self.closed[stream as usize - 1], true));
                 }
                 FromHost::Signal(number) => self.signals.push(number),
-                FromHost::Resize(..) => panic!("there is no terminal"),
+                FromHost::Resize(rows, columns) => self.sizes.push((rows, columns)),
             }
         }
     }
@@ -173,7 +175,7 @@ fn the_text_of_a_failure_is_short_and_moves_no_cursor() {
     for (text, kept) in [
         ("no such file", "no such file"),
         ("", ""),
-        ("\u{1b}[2Ja\r\n\0b\u{9b}c\u{7f}", "[2Jabc"),
+        ("\u{1b}[2Ja\r\n\0b\u{9b}c\u{7f}", "^[[2Ja^M^J^@b\\u{9b}c^?"),
         (&long, &long[..MAX_TEXT]),
         (&format!("a{long}"), &format!("a{}", &long[..MAX_TEXT - 2])),
     ] {
@@ -188,7 +190,7 @@ fn the_text_of_a_failure_is_short_and_moves_no_cursor() {
 #[test]
 fn the_host_is_silent_before_hello_and_after_the_end() {
     let (mut channel, _readers) = channel();
-    channel.signal(15);
+    channel.order(Order::Signal(15));
     assert!(!channel.has_input());
     assert_eq!(channel.input_room(), 0);
     say(&mut channel, HELLO).unwrap();
@@ -201,9 +203,27 @@ fn the_host_is_silent_before_hello_and_after_the_end() {
     agent.hear_all(&mut channel, 3);
     assert_eq!(agent.signals, [15]);
     say(&mut channel, FromGuest::Exited(0)).unwrap();
-    channel.signal(9);
+    channel.order(Order::Signal(9));
     assert!(!channel.has_input());
     assert_eq!(channel.input_room(), 0);
+}
+
+#[test]
+fn of_several_sizes_the_last_one_is_told_once_the_command_runs() {
+    let (mut channel, _readers) = channel();
+    channel.order(Order::Resize(1, 2));
+    say(&mut channel, HELLO).unwrap();
+    let mut agent = Agent::default();
+    agent.hear_all(&mut channel, 3);
+    assert!(agent.sizes.is_empty());
+    channel.order(Order::Resize(24, 80));
+    channel.order(Order::Resize(u16::MAX, 0));
+    say(&mut channel, STARTED).unwrap();
+    agent.hear_all(&mut channel, 3);
+    assert_eq!(agent.sizes, [(u16::MAX, 0)]);
+    channel.order(Order::Resize(24, 80));
+    agent.hear_all(&mut channel, 3);
+    assert_eq!(agent.sizes, [(u16::MAX, 0), (24, 80)]);
 }
 
 #[test]
@@ -212,12 +232,12 @@ fn signals_are_forwarded_once_each_and_others_are_no_signals() {
     say(&mut channel, HELLO).unwrap();
     say(&mut channel, STARTED).unwrap();
     for number in [64, 1, 15, 15, 0, 65, 255] {
-        channel.signal(number);
+        channel.order(Order::Signal(number));
     }
     let mut agent = Agent::default();
     agent.hear_all(&mut channel, 4096);
     assert_eq!(agent.signals, [1, 15, 64]);
-    channel.signal(15);
+    channel.order(Order::Signal(15));
     agent.hear_all(&mut channel, 4096);
     assert_eq!(agent.signals, [1, 15, 64, 15]);
 }

@@ -15,6 +15,7 @@ mod mmio;
 mod ring;
 mod serve;
 mod sink;
+mod visible;
 
 /// A repeatable sequence of numbers that look random (xorshift64*).
 struct Numbers(u64);

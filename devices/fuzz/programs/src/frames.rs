@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use devices::channel::{Channel, Life};
 use devices::console::IDENTITY;
+use devices::orders::Order;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
 use devices::testing::Machine;
 use devices::violation::{Fault, Violation};
@@ -25,7 +26,7 @@ const INPUT: u64 = 0x4000;
 const ROOM: u32 = 256;
 const SIZE: u16 = 64;
 
-/// The host's streams: stdout, stderr, stdin, signals.
+/// The host's streams: stdout, stderr, stdin, orders.
 struct Rig {
     guest: Guest,
     machine: Machine,
@@ -111,10 +112,10 @@ fn consoles(
     pipes: &[Pipe; 4],
     told: Told,
 ) -> ConsoleLoop<'static, impl FnMut(News<'_>) -> Result<(), Fault> + use<>> {
-    let [stdout, stderr, stdin, signals] = pipes;
+    let [stdout, stderr, stdin, orders] = pipes;
     let channel = Channel::new(stdout.writer(), stderr.writer());
     let line = Line::new(link, Joined::Channel(Box::new(channel)));
-    let inputs = Inputs { stdin: Some(stdin.reader()), signals: Some(signals.reader()) };
+    let inputs = Inputs { stdin: Some(stdin.reader()), orders: Some(orders.reader()) };
     ConsoleLoop::new(vec![line], inputs, move |news| {
         if let News::Life(life) = news {
             told.borrow_mut().push(life.clone());
@@ -159,10 +160,17 @@ fn drive(rig: &mut Rig, mut program: Bytes<'_>) {
             }
             13 => {
                 let number = program.byte();
-                step.pipes[3].write(&[number]);
+                step.pipes[3].write(&Order::Signal(number).encode());
                 let live = !matches!(model.lives.last(), Some(Life::Ended(_)));
                 if (1..=64).contains(&number) && live {
                     model.signals |= 1 << (number - 1);
+                }
+            }
+            14 => {
+                let size = (u16::from(program.byte()), u16::from(program.byte()));
+                step.pipes[3].write(&Order::Resize(size.0, size.1).encode());
+                if !matches!(model.lives.last(), Some(Life::Ended(_))) {
+                    model.size = Some(size);
                 }
             }
             _ => {}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use devices::bounds::Bounds;
 use devices::channel::{End, Life};
 use devices::serve::{Dropped, Turn};
+use devices::sink::Loss;
 use protocol::frame::{FromGuest, MAX_PAYLOAD, Stream};
 
 use super::consoles::{NO_INPUT, Told, agent_within, drain, raw_within, settle};
@@ -12,7 +13,8 @@ use super::ended;
 use crate::Numbers;
 
 fn dropped(stdout: u64, stderr: u64) -> Told {
-    Told::Dropped(Dropped { stdout, stderr, console: 0 })
+    let beyond = |beyond| Loss { beyond, ..Loss::default() };
+    Told::Dropped(Dropped { stdout: beyond(stdout), stderr: beyond(stderr), ..Dropped::default() })
 }
 
 #[test]

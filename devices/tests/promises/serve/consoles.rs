@@ -11,6 +11,7 @@ use devices::console::{IDENTITY, QUEUE_SIZE};
 use devices::control::Message;
 use devices::kernel_log::KernelLog;
 use devices::link::Link;
+use devices::orders::Order;
 use devices::raw::Raw;
 use devices::serve::{ConsoleLoop, Dropped, Inputs, Joined, Line, News, Turn};
 use devices::testing::{Machine, Part, SplitRing, memory};
@@ -23,7 +24,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::ended;
 use crate::Numbers;
 
-pub(super) const NO_INPUT: Inputs = Inputs { stdin: None, signals: None };
+pub(super) const NO_INPUT: Inputs = Inputs { stdin: None, orders: None };
 
 /// What was told: a life, or the kernel's last words and whether they were a panic.
 #[derive(Debug, PartialEq, Eq)]
@@ -210,7 +211,7 @@ impl Agent {
 #[test]
 fn bytes_go_both_ways() {
     let (stdin, keyboard) = pipe().unwrap();
-    let (mut guest, mut served, screen) = raw(Inputs { stdin: Some(stdin), signals: None });
+    let (mut guest, mut served, screen) = raw(Inputs { stdin: Some(stdin), orders: None });
     settle(&mut served);
     guest.write(b"hello ");
     guest.write(b"world");
@@ -238,7 +239,7 @@ fn bytes_go_both_ways() {
 fn input_that_the_guest_does_not_take_stays_outside() {
     let (stdin, keyboard) = pipe().unwrap();
     let room = fcntl_getpipe_size(&keyboard).unwrap();
-    let (mut guest, mut served, _screen) = raw(Inputs { stdin: Some(stdin), signals: None });
+    let (mut guest, mut served, _screen) = raw(Inputs { stdin: Some(stdin), orders: None });
     fcntl_setfl(&keyboard, OFlags::NONBLOCK).unwrap();
     let mut sent = 0;
     for _ in 0..100 {
@@ -373,7 +374,7 @@ fn a_stuck_console_holds_no_other() {
 #[test]
 fn a_command_is_served_from_hello_to_its_end() {
     let (stdin, keyboard) = pipe().unwrap();
-    let mut agent = agent(Inputs { stdin: Some(stdin), signals: None });
+    let mut agent = agent(Inputs { stdin: Some(stdin), orders: None });
     agent.run();
     let told = |agent: &Agent| agent.told.try_iter().collect::<Vec<_>>();
     assert_eq!(told(&agent), [Told::Life(Life::Up), Told::Life(Life::Running)]);
@@ -409,7 +410,7 @@ fn the_end_of_stdin_waits_for_the_command() {
     let (stdin, keyboard) = pipe().unwrap();
     rustix::io::write(&keyboard, b"early").unwrap();
     drop(keyboard);
-    let mut agent = agent(Inputs { stdin: Some(stdin), signals: None });
+    let mut agent = agent(Inputs { stdin: Some(stdin), orders: None });
     // Before the agent grants something, stdin is left alone: the loop rests.
     settle(&mut agent.served);
     agent.guest.make_room(60);
@@ -480,10 +481,10 @@ fn a_gone_reader_is_told_of_without_waiting_for_the_guest() {
 }
 
 #[test]
-fn signals_are_forwarded_until_nobody_sends_any() {
-    let (signals, sender) = pipe().unwrap();
-    let mut agent = agent(Inputs { stdin: None, signals: Some(signals) });
-    rustix::io::write(&sender, &[15]).unwrap();
+fn orders_are_forwarded_until_nobody_gives_any() {
+    let (orders, sender) = pipe().unwrap();
+    let mut agent = agent(Inputs { stdin: None, orders: Some(orders) });
+    rustix::io::write(&sender, &Order::Signal(15).encode()).unwrap();
     settle(&mut agent.served);
     agent.guest.make_room(60);
     for frame in [FromGuest::Hello(VERSION), FromGuest::Started] {
@@ -491,9 +492,11 @@ fn signals_are_forwarded_until_nobody_sends_any() {
     }
     settle(&mut agent.served);
     assert!(agent.hear().contains(&"Signal(15)".to_owned()));
-    rustix::io::write(&sender, &[2, 0, 99]).unwrap();
+    let orders =
+        [Order::Signal(2), Order::Resize(24, 80), Order::Signal(99), Order::Resize(25, 81)];
+    rustix::io::write(&sender, &orders.map(Order::encode).concat()).unwrap();
     settle(&mut agent.served);
-    assert_eq!(agent.hear(), ["Signal(2)"]);
+    assert_eq!(agent.hear(), ["Signal(2)", "Resize(25, 81)"]);
     drop(sender);
     settle(&mut agent.served);
 }

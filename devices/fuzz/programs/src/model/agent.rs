@@ -2,6 +2,7 @@
 
 use devices::channel::{End, Life};
 use devices::violation::Violation;
+use devices::visible;
 use protocol::frame::{Failure, FromHost, VERSION, WINDOW};
 
 use crate::streams::Pipe;
@@ -27,6 +28,8 @@ pub struct Agent {
     pub heard: usize,
     /// Signals that were sent to the host and did not come yet, bit n−1 for signal n.
     pub signals: u64,
+    /// The size of the terminal that was told to the host and did not come yet.
+    pub size: Option<(u16, u16)>,
     /// The host said that nobody reads the stream.
     pub told_closed: [bool; 2],
     /// The host said that there is no more input.
@@ -73,11 +76,12 @@ impl Agent {
             (7, 1 | 2, _) if failure.is_some() => {
                 let text = std::str::from_utf8(payload).map_err(|_| Violation::Frame)?;
                 let mut kept = String::new();
-                for char in text.chars().filter(|char| !char.is_control()) {
-                    if kept.len() + char.len_utf8() > 200 {
+                for char in text.chars() {
+                    let shown = visible::line(&char.to_string());
+                    if kept.len() + shown.len() > 200 {
                         break;
                     }
-                    kept.push(char);
+                    kept.push_str(&shown);
                 }
                 self.lives.push(Life::Ended(End::Failed(failure.unwrap(), kept)));
             }
@@ -127,7 +131,9 @@ impl Agent {
                 assert!(self.signals >> (number - 1) & 1 == 1, "signal {number}");
                 self.signals &= !(1 << (number - 1));
             }
-            FromHost::Resize(..) => panic!("there is no terminal"),
+            FromHost::Resize(rows, columns) => {
+                assert_eq!(self.size.take(), Some((rows, columns)));
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Terminal<'a> {
         } else {
             (Joined::Raw(Raw::new(output.writer())), Some(input.reader()))
         };
-        let inputs = Inputs { stdin, signals: None };
+        let inputs = Inputs { stdin, orders: None };
         let lines = vec![Line::new(transport.again(), joined)];
         let served = ConsoleLoop::new(lines, inputs, (|_| Ok(())) as Tell);
         let model = model::console::Console::default();
