@@ -11,27 +11,23 @@ use std::process::{Command, Stdio};
 
 use protocol::frame::Failure;
 use protocol::task::Task;
-use rustix::fd::OwnedFd;
-use rustix::fs::{Access, OFlags, access, fcntl_setfl};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, chdir, setsid};
+use rustix::process::{Pid, chdir, ioctl_tiocsctty, setsid};
+use rustix::stdio::stdin;
 
 use crate::environment::{environment, value};
 use crate::failure::{Failed, cause};
+use crate::streams::{self, Ends, Streams};
 use crate::sys;
 
-/// A command that has been executed, with the agent's ends of its pipes, none of which blocks.
+/// A command that has been executed.
 #[derive(Debug)]
 pub struct Running {
     /// The main process, and its process group.
     pub pid: Pid,
-    /// Where its stdin comes from.
-    pub stdin: OwnedFd,
-    /// Where its stdout goes.
-    pub stdout: OwnedFd,
-    /// Where its stderr goes.
-    pub stderr: OwnedFd,
+    /// The agent's ends of its streams.
+    pub ends: Ends,
 }
 
 /// All that the child needs for its exec, made before the fork.
@@ -40,11 +36,13 @@ struct Image {
     candidates: Vec<CString>,
     arguments: Vec<CString>,
     environment: Vec<CString>,
+    /// Stdin is a terminal, which becomes the session's.
+    terminal: bool,
 }
 
 /// What the child was doing when it failed. The standard library carries one number from child to
 /// parent: an errno, and in the bits above it one of these.
-const STEPS: [Step; 3] = [Step::Directory, Step::Execute, Step::Interpreter];
+const STEPS: [Step; 4] = [Step::Directory, Step::Execute, Step::Interpreter, Step::Terminal];
 const STEP_SHIFT: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +51,7 @@ enum Step {
     Directory = 1 << STEP_SHIFT,
     Execute = 2 << STEP_SHIFT,
     Interpreter = 3 << STEP_SHIFT,
+    Terminal = 4 << STEP_SHIFT,
 }
 
 /// Starts the task's command in a session of its own. No descriptor but its three streams, no signal
@@ -60,16 +59,9 @@ enum Step {
 pub fn start(task: &Task) -> Result<Running, Failed> {
     let name = task.argv.first().ok_or_else(|| Failed::setup("the task names no command"))?;
     let image = Image::new(task, name)?;
-    let no_pipe = |errno| Failed::setup(format!("cannot make a pipe: {}", cause(errno)));
-    let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
-    let (stdout, child_stdout) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
-    let (stderr, child_stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
-    for end in [&stdin, &stdout, &stderr] {
-        fcntl_setfl(end, OFlags::NONBLOCK).map_err(no_pipe)?;
-    }
+    let (Streams { stdin, stdout, stderr }, ends) = streams::make(task)?;
     let mut command = Command::new(name);
-    command.stdin(Stdio::from(child_stdin)).stdout(Stdio::from(child_stdout));
-    command.stderr(Stdio::from(child_stderr));
+    command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
     if let Some((uid, gid)) = task.user {
         command.gid(gid).uid(uid); // the standard library drops supplementary groups with it
     }
@@ -77,7 +69,7 @@ pub fn start(task: &Task) -> Result<Running, Failed> {
         .map_err(|error| explain(&error, task, name))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Failed::setup("the command's process id is out of range"))?;
-    Ok(Running { pid, stdin, stdout, stderr })
+    Ok(Running { pid, ends })
 }
 
 impl Image {
@@ -90,6 +82,7 @@ impl Image {
             candidates: c_strings(candidates)?,
             arguments: c_strings(task.argv.clone())?,
             environment: c_strings(environment)?,
+            terminal: task.terminal.is_some(),
         })
     }
 
@@ -101,6 +94,11 @@ impl Image {
         };
         if let Err(errno) = setsid() {
             return errno.into();
+        }
+        if self.terminal
+            && let Err(errno) = ioctl_tiocsctty(stdin())
+        {
+            return failed(Step::Terminal, errno);
         }
         if let Err(errno) = chdir(&self.directory) {
             return failed(Step::Directory, errno);
@@ -158,6 +156,9 @@ fn explain(error: &io::Error, task: &Task, name: &OsStr) -> Failed {
             Failure::NotExecutable,
             format!("cannot execute {name:?}: its interpreter or loader is not in the root image"),
         ),
+        (Some(Step::Terminal), _) => {
+            (Failure::Setup, format!("cannot give the command its terminal: {because}"))
+        }
         (Some(Step::Directory), _) => {
             (Failure::Setup, format!("cannot enter working directory {directory:?}: {because}"))
         }

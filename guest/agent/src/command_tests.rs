@@ -1,5 +1,7 @@
 use std::io::Read;
 
+use rustix::fd::OwnedFd;
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{WaitOptions, waitpid};
 
 use super::*;
@@ -24,11 +26,38 @@ fn a_command_gets_its_streams_directory_and_environment() {
         ..task(&["sh", "-c", script])
     };
     let running = start(&task).unwrap();
-    drop(running.stdin);
+    drop(running.ends.stdin);
     let (_, status) = waitpid(Some(running.pid), WaitOptions::empty()).unwrap().unwrap();
     assert_eq!(status.exit_status(), Some(7));
-    assert_eq!(output(running.stdout), "b c /usr /usr/bin:/bin\n");
-    assert_eq!(output(running.stderr), "e\n");
+    assert_eq!(output(running.ends.stdout), "b c /usr /usr/bin:/bin\n");
+    assert_eq!(output(running.ends.stderr.unwrap()), "e\n");
+}
+
+#[test]
+fn a_command_on_a_terminal_has_it_to_itself() {
+    // Its size, the three streams, and the terminal of the session, which is open by its own name too.
+    let script = "stty size; test -t 0 -a -t 1 -a -t 2 && echo all; read x </dev/tty; \
+                  echo \"$x $(ps -o tty= -p $$ | grep -c pts)\" >&2; stty size; exit 7";
+    let task = Task { terminal: Some((31, 97)), ..task(&["sh", "-c", script]) };
+    let running = start(&task).unwrap();
+    let terminal = running.ends.terminal.unwrap();
+    let mut seen = String::new();
+    let mut see = |until: &str| {
+        let begun = std::time::Instant::now();
+        while !seen.contains(until) && begun.elapsed().as_secs() < 20 {
+            let mut piece = [0; 100];
+            let count = rustix::io::read(&running.ends.stdout, &mut piece).unwrap_or(0);
+            seen.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+        }
+        seen.clone()
+    };
+    assert_eq!(see("all\r\n"), "31 97\r\nall\r\n");
+    terminal.resize(5, 6).unwrap();
+    rustix::io::write(&running.ends.stdin, b"typed\n").unwrap();
+    assert_eq!(see("5 6\r\n"), "31 97\r\nall\r\ntyped\r\ntyped 1\r\n5 6\r\n");
+    let (_, status) = waitpid(Some(running.pid), WaitOptions::empty()).unwrap().unwrap();
+    assert_eq!(status.exit_status(), Some(7));
+    assert!(running.ends.stderr.is_none());
 }
 
 #[test]

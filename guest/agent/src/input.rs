@@ -38,7 +38,7 @@ pub enum Told {
 }
 
 impl Input {
-    /// Stdin into this pipe, whose writes do not block. The host may send [`WINDOW`] bytes at first.
+    /// Stdin into this pipe or terminal, whose writes do not block. The host may send [`WINDOW`] bytes at first.
     pub fn new(pipe: OwnedFd) -> Self {
         let buffer = VecDeque::with_capacity(WINDOW as usize);
         Self { pipe: Some(pipe), buffer, granted: WINDOW, freed: 0, ended: false }

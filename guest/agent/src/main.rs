@@ -31,6 +31,7 @@ mod reaper;
 mod root;
 mod serve;
 mod shutdown;
+mod streams;
 mod sys;
 
 use std::ffi::OsStr;

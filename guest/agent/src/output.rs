@@ -1,9 +1,9 @@
 //! The command's stdout or stderr, as far as the host has granted.
 
 use protocol::frame::{FromGuest, MAX_PAYLOAD, Stream, WINDOW};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::io::{Errno, ioctl_fionread, read};
+use rustix::io::{Errno, read};
 
 use crate::channel::Channel;
 
@@ -21,9 +21,9 @@ pub struct Output {
 pub struct TooMuch;
 
 impl Output {
-    /// Output out of this pipe, whose reads do not block.
-    pub fn new(stream: Stream, pipe: OwnedFd) -> Self {
-        Self { stream, pipe: Some(pipe), credit: 0 }
+    /// Output out of this pipe or terminal, whose reads do not block.
+    pub fn new(stream: Stream, pipe: Option<OwnedFd>) -> Self {
+        Self { stream, pipe, credit: 0 }
     }
 
     /// The host takes so many more bytes.
@@ -40,7 +40,13 @@ impl Output {
 
     /// Whether there is nothing more to carry, given that no process is left to write.
     pub fn is_drained(&self) -> bool {
-        self.pipe.as_ref().is_none_or(|pipe| ioctl_fionread(pipe) == Ok(0))
+        self.pipe.as_ref().is_none_or(|pipe| {
+            // Not FIONREAD: of a terminal it does not count what is on its way between the two ends, for
+            // which poll waits.
+            let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut fds, Some(&now)).is_ok() && !fds[0].revents().contains(PollFlags::IN)
+        })
     }
 
     /// What to poll for. Nothing without credit: the end of the pipe would be reported over and over.
@@ -83,7 +89,7 @@ mod tests {
     #[test]
     fn no_byte_leaves_the_pipe_without_credit() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
-        let mut output = Output::new(Stream::Stdout, reader);
+        let mut output = Output::new(Stream::Stdout, Some(reader));
         let mut buffer = [0; MAX_PAYLOAD];
         write(&writer, b"abcdef").unwrap();
         assert!(output.interest().is_none());
@@ -105,7 +111,7 @@ mod tests {
     #[test]
     fn a_closed_stream_breaks_the_pipe() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
-        let mut output = Output::new(Stream::Stderr, reader);
+        let mut output = Output::new(Stream::Stderr, Some(reader));
         output.close();
         assert_eq!(write(&writer, b"x"), Err(Errno::PIPE));
         assert!(output.is_drained());

@@ -16,6 +16,7 @@ use crate::failure::cause;
 use crate::input::{Input, Told, Unasked};
 use crate::output::{Output, TooMuch};
 use crate::reaper::{End, News, Reaper};
+use crate::streams::Terminal;
 use crate::{shutdown, sys};
 
 /// Why the channel is of no more use.
@@ -71,6 +72,7 @@ struct Session {
     input: Input,
     stdout: Output,
     stderr: Output,
+    terminal: Option<Terminal>,
     end: Option<End>,
     all_gone: bool,
 }
@@ -78,11 +80,13 @@ struct Session {
 /// Carries streams and signals until the command's end.
 pub fn serve(channel: &mut Channel, command: Running, reaper: Reaper) -> Result<End, Breach> {
     let mut decoder = Decoder::default();
+    let Running { pid, ends } = command;
     let mut session = Session {
-        command: command.pid,
-        input: Input::new(command.stdin),
-        stdout: Output::new(Stream::Stdout, command.stdout),
-        stderr: Output::new(Stream::Stderr, command.stderr),
+        command: pid,
+        input: Input::new(ends.stdin),
+        stdout: Output::new(Stream::Stdout, Some(ends.stdout)),
+        stderr: Output::new(Stream::Stderr, ends.stderr),
+        terminal: ends.terminal,
         end: None,
         all_gone: false,
     };
@@ -152,13 +156,24 @@ impl Session {
     fn obey(&mut self, frame: FromHost<'_>) -> Result<(), Breach> {
         match frame {
             FromHost::Data(data) => self.input.take(data)?,
+            FromHost::End | FromHost::Closed(_) if self.terminal.is_some() => self.hang_up(),
             FromHost::End => self.input.end(),
             FromHost::Credit(stream, bytes) => self.output(stream).grant(bytes)?,
             FromHost::Closed(stream) => self.output(stream).close(),
             FromHost::Signal(number) => self.signal(number),
-            FromHost::Resize(..) => {} // there is no terminal yet
+            FromHost::Resize(rows, columns) => {
+                // Without a terminal there is nothing to resize, and one that hung up has no size.
+                let _ = self.terminal.as_ref().map(|terminal| terminal.resize(rows, columns));
+            }
         }
         Ok(())
+    }
+
+    /// The user's terminal is gone, so the command's is: with the agent's last end of it, the kernel sends
+    /// SIGHUP to the session, and whoever reads or writes it gets to know.
+    fn hang_up(&mut self) {
+        self.input.close();
+        self.stdout.close();
     }
 
     fn output(&mut self, stream: Stream) -> &mut Output {

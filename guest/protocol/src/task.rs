@@ -24,6 +24,8 @@ pub struct Task {
     pub user: Option<(u32, u32)>,
     /// Host name; `casemate` when absent.
     pub hostname: Option<OsString>,
+    /// Rows and columns of the terminal that the command gets; pipes when absent.
+    pub terminal: Option<(u16, u16)>,
 }
 
 /// What makes bytes not a task.
@@ -60,6 +62,9 @@ impl Task {
         if let Some(name) = &self.hostname {
             put("hostname", name);
         }
+        if let Some((rows, columns)) = self.terminal {
+            put("terminal", OsStr::new(&format!("{rows}:{columns}")));
+        }
         bytes
     }
 
@@ -78,18 +83,20 @@ impl Task {
                 b"arg" => task.argv.push(value),
                 b"env" => task.env.push(value),
                 b"workdir" => task.workdir = Some(value),
-                b"user" => {
-                    let (uid, gid) =
-                        value.to_str().and_then(|v| v.split_once(':')).ok_or_else(malformed)?;
-                    let id = |text: &str| text.parse().map_err(|_| malformed());
-                    task.user = Some((id(uid)?, id(gid)?));
-                }
+                b"user" => task.user = Some(pair(&value).ok_or_else(malformed)?),
                 b"hostname" => task.hostname = Some(value),
+                b"terminal" => task.terminal = Some(pair(&value).ok_or_else(malformed)?),
                 _ => return Err(malformed()),
             }
         }
         Ok(task)
     }
+}
+
+/// Two numbers with a colon in between.
+fn pair<T: std::str::FromStr>(value: &OsStr) -> Option<(T, T)> {
+    let (first, second) = value.to_str()?.split_once(':')?;
+    Some((first.parse().ok()?, second.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -106,6 +113,7 @@ mod tests {
             workdir: Some("/tmp".into()),
             user: Some((1000, u32::MAX)),
             hostname: Some("x".into()),
+            terminal: Some((24, u16::MAX)),
         };
         let least = Task { argv: vec!["true".into()], ..Task::default() };
         for task in [full, least] {
@@ -115,7 +123,16 @@ mod tests {
 
     #[test]
     fn what_is_not_a_task_is_refused() {
-        for bytes in [&b""[..], b"arg=x", b"arg\0", b"verb=x\0", b"user=1\0", b"user=a:b\0"] {
+        for bytes in [
+            &b""[..],
+            b"arg=x",
+            b"arg\0",
+            b"verb=x\0",
+            b"user=1\0",
+            b"user=a:b\0",
+            b"terminal=24\0",
+            b"terminal=1:65536\0",
+        ] {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }
     }
