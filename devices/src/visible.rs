@@ -28,9 +28,19 @@ pub enum Form {
 }
 
 impl Form {
-    /// Every form with its name.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::Exact, "exact"), (Self::Utf8, "utf8"), (Self::Ascii, "ascii")];
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Utf8 => "utf8",
+            Self::Ascii => "ascii",
+        }
+    }
+
+    /// The form of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Exact, Self::Utf8, Self::Ascii].into_iter().find(|form| form.name() == name)
+    }
 }
 
 /// The most bytes that one byte becomes.

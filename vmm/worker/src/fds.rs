@@ -5,7 +5,7 @@
 //! | 0, 1, 2 | /dev/null, closed at once | the user's stdin, stdout, stderr | /dev/null, closed at once |
 //! | 3 | status pipe | status pipe | status pipe |
 //! | 4 | RAM memfd, closed once mapped | the same | the same |
-//! | 5 | /dev/kvm, closed once set up | signals to forward | image |
+//! | 5 | /dev/kvm, closed once set up | orders | image |
 //! | 6 | kernel, closed once loaded | console file, if asked for | |
 //! | 7 | initramfs, closed once loaded | | |
 //! | 8 | the go: a pipe from the launcher | | |
@@ -32,8 +32,8 @@ pub const INITRD: RawFd = 7;
 pub const GO: RawFd = 8;
 /// blk worker: the image.
 pub const IMAGE: RawFd = 5;
-/// console worker: signals to forward to the command.
-pub const SIGNALS: RawFd = 5;
+/// console worker: what the launcher wants the command to get.
+pub const ORDERS: RawFd = 5;
 /// console worker: the file for the kernel's console.
 pub const LOG: RawFd = 6;
 

@@ -9,6 +9,7 @@ use devices::blk::{SECTOR, Shape};
 use devices::bounds::Bounds;
 use devices::console;
 use devices::mmio::Identity;
+use devices::visible::Form;
 
 use crate::fds;
 use crate::jail::layers::Layers;
@@ -33,6 +34,8 @@ pub enum Role {
         log: bool,
         /// How much output there may be, of each stream.
         output: Bounds,
+        /// How stdout, stderr and the kernel's console in its file are written.
+        forms: [Form; 3],
         /// The size in bytes that no file behind an output grows beyond; `u64::MAX`: no bound.
         file_size: u64,
     },
@@ -131,7 +134,7 @@ impl Plan {
             }
             Role::Console { agent, log, .. } => {
                 numbers.extend([0, 1, 2]);
-                numbers.extend(agent.then_some(fds::SIGNALS));
+                numbers.extend(agent.then_some(fds::ORDERS));
                 numbers.extend(log.then_some(fds::LOG));
             }
             Role::Blk { .. } => numbers.push(fds::IMAGE),
@@ -151,7 +154,7 @@ impl Plan {
             Role::Vcpu { .. } => table.push((fds::GO, On::Pipe)),
             Role::Console { agent, log, .. } => {
                 table.extend([0, 1, 2].map(|number| (number, On::Anything)));
-                table.extend(agent.then_some((fds::SIGNALS, On::Pipe)));
+                table.extend(agent.then_some((fds::ORDERS, On::Pipe)));
                 table.extend(log.then_some((fds::LOG, On::Anything)));
             }
             Role::Blk { .. } => table.push((fds::IMAGE, On::Anything)),
@@ -197,11 +200,12 @@ impl Plan {
                 text.push(cmdline);
                 args.push(text);
             }
-            Role::Console { agent, log, output, file_size } => {
+            Role::Console { agent, log, output, forms, file_size } => {
                 args.push(format!("agent={agent}").into());
                 args.push(format!("log={log}").into());
                 args.push(format!("output={}", output.bytes).into());
                 args.push(format!("rate={}", output.per_second).into());
+                args.push(format!("forms={}", forms.map(Form::name).join(",")).into());
                 args.push(format!("file-size={file_size}").into());
             }
             Role::Blk { device } => args.push(format!("serves={device}").into()),
@@ -226,6 +230,7 @@ impl Plan {
                     bytes: parse(field("output")?)?,
                     per_second: parse(field("rate")?)?,
                 },
+                forms: forms(field("forms")?)?,
                 file_size: parse(field("file-size")?)?,
             },
             name if name.starts_with(b"casemate-blk") => {
@@ -252,6 +257,12 @@ fn field<'a>(args: &'a [OsString], key: &str) -> Option<&'a OsStr> {
 
 fn parse<T: std::str::FromStr>(text: &OsStr) -> Result<T, Malformed> {
     text.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| Malformed(text.to_owned()))
+}
+
+fn forms(text: &OsStr) -> Result<[Form; 3], Malformed> {
+    let names = text.to_str().unwrap_or_default().split(',');
+    let forms: Option<Vec<Form>> = names.map(Form::from_name).collect();
+    forms.and_then(|forms| forms.try_into().ok()).ok_or_else(|| Malformed(text.to_owned()))
 }
 
 fn device_to_text(device: &Device) -> String {
@@ -290,11 +301,18 @@ mod tests {
         [
             Role::Vcpu { cpus: 32, initrd: true, cmdline: odd },
             Role::Vcpu { cpus: 1, initrd: false, cmdline: OsString::new() },
-            Role::Console { agent: true, log: false, output: Bounds::NONE, file_size: u64::MAX },
+            Role::Console {
+                agent: true,
+                log: false,
+                output: Bounds::NONE,
+                forms: [Form::Exact; 3],
+                file_size: u64::MAX,
+            },
             Role::Console {
                 agent: false,
                 log: true,
                 output: Bounds { bytes: 7, per_second: 0 },
+                forms: [Form::Ascii, Form::Utf8, Form::Exact],
                 file_size: 9,
             },
             Role::Blk { device: 3 },
@@ -324,6 +342,9 @@ mod tests {
         let broken = ["casemate-blk0", "memory=1", "devices=disk", "layers=all", "serves=0"]
             .map(OsString::from);
         assert!(Plan::from_args(&broken).is_err());
+        for text in ["", "utf8", "utf8,utf8,raw", "exact,exact,exact,exact"] {
+            assert!(forms(OsStr::new(text)).is_err(), "{text}");
+        }
     }
 
     #[test]

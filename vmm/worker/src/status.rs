@@ -15,6 +15,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use devices::channel::End;
 use devices::serve::Dropped;
+use devices::sink::Loss;
 use devices::violation::Violation;
 use protocol::frame::Failure;
 
@@ -56,7 +57,7 @@ pub enum Record {
     KernelLog(Vec<u8>),
     /// The kernel's last words were a panic.
     KernelPanic,
-    /// Output that was dropped up to now, because it was beyond what may be written.
+    /// Output that was not written up to now.
     Dropped(Dropped),
     /// The guest broke the device contract.
     Violation(Violation),
@@ -91,8 +92,8 @@ impl Record {
             Self::Violation(violation) => (14, *violation as u8, 0, &[]),
             Self::Boot(text) => (16, 0, 0, text.as_bytes()),
             Self::Failed(text) => (15, 0, 0, text.as_bytes()),
-            Self::Dropped(Dropped { stdout, stderr, console }) => {
-                counts = [stdout, stderr, console].map(|count| count.to_le_bytes()).concat();
+            Self::Dropped(dropped) => {
+                counts = losses(dropped);
                 (17, 0, 0, &counts)
             }
         };
@@ -139,11 +140,23 @@ impl Record {
     }
 }
 
+/// Three numbers for each output: bytes beyond, bytes that failed, and why.
+fn losses(dropped: &Dropped) -> Vec<u8> {
+    let Dropped { stdout, stderr, console } = dropped;
+    let numbers = |loss: &Loss| [loss.beyond, loss.failed, u64::from(loss.errno.unsigned_abs())];
+    let numbers = [stdout, stderr, console].map(numbers).concat();
+    numbers.into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
 fn dropped(text: &[u8]) -> Option<Dropped> {
-    let (counts, []) = text.as_chunks() else { return None };
-    let [stdout, stderr, console] = *counts else { return None };
-    let [stdout, stderr, console] = [stdout, stderr, console].map(u64::from_le_bytes);
-    Some(Dropped { stdout, stderr, console })
+    let (numbers, []) = text.as_chunks() else { return None };
+    let numbers: Vec<u64> = numbers.iter().copied().map(u64::from_le_bytes).collect();
+    let (losses, []) = numbers.as_chunks() else { return None };
+    let loss = |[beyond, failed, errno]: [u64; 3]| {
+        Some(Loss { beyond, failed, errno: i32::try_from(errno).ok()? })
+    };
+    let [stdout, stderr, console] = *losses else { return None };
+    Some(Dropped { stdout: loss(stdout)?, stderr: loss(stderr)?, console: loss(console)? })
 }
 
 fn failure(detail: u8) -> Option<Failure> {
@@ -191,7 +204,11 @@ mod tests {
             Record::KernelPanic,
             Record::Failed("x".into()),
             Record::Boot("x".into()),
-            Record::Dropped(Dropped { stdout: 1, stderr: u64::MAX, console: 3 }),
+            Record::Dropped(Dropped {
+                stdout: Loss { beyond: 1, failed: u64::MAX, errno: i32::MAX },
+                stderr: Loss { beyond: u64::MAX, ..Loss::default() },
+                console: Loss::default(),
+            }),
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));

@@ -7,6 +7,7 @@ use devices::channel::{Channel, Life};
 use devices::kernel_log::KernelLog;
 use devices::raw::Raw;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News};
+use devices::visible::Form;
 
 use super::{Error, TakeOver, end, link, take, tell, tell_sealed};
 use crate::fds::{self, Inherited};
@@ -19,6 +20,7 @@ pub(super) fn live(
     plan: &Plan,
     agent: bool,
     output: Bounds,
+    [stdout_form, stderr_form, log_form]: [Form; 3],
     jailed: Jailed,
     fds: &mut Inherited,
     take_over: Option<TakeOver>,
@@ -27,11 +29,12 @@ pub(super) fn live(
     let memfd = take(fds, fds::MEMORY)?;
     let memory = memory::ram(&memfd, plan.memory)?;
     let mut joined = if agent {
-        let log = KernelLog::new(fds.take(fds::LOG));
+        let log = KernelLog::new(fds.take(fds::LOG)).in_form(log_form);
         let channel = Channel::new(stdout, stderr).within(output);
+        let channel = channel.in_forms([stdout_form, stderr_form]);
         vec![Joined::KernelLog(log), Joined::Channel(Box::new(channel))]
     } else {
-        vec![Joined::Raw(Raw::new(stdout).within(output))]
+        vec![Joined::Raw(Raw::new(stdout).within(output).in_form(stdout_form))]
     }
     .into_iter();
     let mut lines = Vec::new();
@@ -39,7 +42,7 @@ pub(super) fn live(
         let joined = joined.next().ok_or(Error::Descriptor(fds::control(index)))?;
         lines.push(Line::new(link(plan, index, &memory, &memfd, fds)?, joined));
     }
-    let inputs = Inputs { stdin: Some(stdin), signals: fds.take(fds::SIGNALS) };
+    let inputs = Inputs { stdin: Some(stdin), orders: fds.take(fds::ORDERS) };
     drop(memfd);
 
     let mut served = ConsoleLoop::new(lines, inputs, |news: News<'_>| {

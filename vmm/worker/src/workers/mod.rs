@@ -96,8 +96,8 @@ pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
             Role::Vcpu { cpus, initrd: _, cmdline } => {
                 vcpu::live(plan, *cpus, cmdline, jailed, &mut fds, take_over)
             }
-            Role::Console { agent, output, .. } => {
-                console::live(plan, *agent, *output, jailed, &mut fds, take_over)
+            Role::Console { agent, output, forms, .. } => {
+                console::live(plan, *agent, *output, *forms, jailed, &mut fds, take_over)
             }
             Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds, take_over),
         }

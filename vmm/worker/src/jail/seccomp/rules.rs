@@ -103,8 +103,8 @@ fn console(agent: bool, log: bool) -> Vec<Rule> {
     ];
     if agent {
         rules.push(rule(libc::SYS_write, "write", &[(0, 2)], "the command's error output"));
-        let signals = fd(fds::SIGNALS);
-        rules.push(rule(libc::SYS_read, "read", &[(0, signals)], "signals to forward"));
+        let orders = fd(fds::ORDERS);
+        rules.push(rule(libc::SYS_read, "read", &[(0, orders)], "signals and sizes to forward"));
     }
     if log {
         rules.push(rule(libc::SYS_write, "write", &[(0, fd(fds::LOG))], "the kernel's console"));
