@@ -258,7 +258,7 @@ fn clean_up_after(gone: &OwnedFd, groups: &[PathBuf]) -> ! {
     // Neither the terminal's signals nor its end are for the janitor.
     let _ = setsid();
     // It holds copies of everything that the launcher had open, whose ends others wait for.
-    if worker::jail::keep_only(gone.as_raw_fd()).is_err() {
+    if worker::jail::keep_only(&[gone.as_raw_fd()]).is_err() {
         worker::jail::leave(1);
     }
     while !matches!(rustix::io::read(gone, &mut [0]), Ok(0)) {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use devices::channel::End as CommandEnd;
 use devices::serve::Dropped;
+use devices::visible;
 use protocol::frame::Failure;
 use worker::status::{Record, VmEnd};
 
@@ -97,14 +98,14 @@ impl Facts {
         let phases = &mut self.phases;
         match (name.as_str(), record) {
             ("vcpu", Record::Boot(reason)) => {
-                let reason = format!("cannot boot {}: {}", self.boots, printable(&reason));
+                let reason = format!("cannot boot {}: {}", self.boots, visible::line(&reason));
                 self.refuse(reason);
             }
             (_, Record::Violation(violation)) => {
                 self.violation.get_or_insert(Outcome::Violation(name, violation));
             }
             (_, Record::Failed(reason)) => {
-                let mut reason = printable(&reason);
+                let mut reason = visible::line(&reason);
                 if let Some(remedy) = layers::remedy_for(&reason) {
                     reason = format!("{reason} ({remedy})");
                 }
@@ -226,7 +227,7 @@ fn command_outcome(end: &CommandEnd) -> Outcome {
         CommandEnd::Exited(code) => Outcome::Exited(*code),
         CommandEnd::Signaled(signal) => Outcome::Signaled(*signal),
         CommandEnd::Failed(failure, text) => {
-            let text = printable(text);
+            let text = visible::line(text);
             match failure {
                 Failure::NotFound => Outcome::NotFound(text),
                 Failure::NotExecutable => Outcome::NotExecutable(text),
@@ -234,9 +235,4 @@ fn command_outcome(end: &CommandEnd) -> Outcome {
             }
         }
     }
-}
-
-/// Text from a worker, fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
 }

@@ -10,6 +10,7 @@ use protocol::task::Task;
 use crate::cli::{BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
 use crate::host::{self, Image};
 use crate::initramfs;
+use crate::terminal;
 
 /// A guest, ready to be started.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Guest {
     pub cpus: u8,
     /// Disks, in the order in which the guest will see them.
     pub disks: Vec<Image>,
+    /// The command has a terminal, joined to the user's.
+    pub terminal: bool,
     /// The agent runs a command; otherwise the guest is on its own.
     pub agent: bool,
     /// Where the kernel's console is kept.
@@ -61,10 +64,11 @@ impl Guest {
         let task = Task {
             modules: Vec::new(),
             argv: args.argv.clone(),
-            env: args.env.clone(),
+            env: environment(args),
             workdir: args.workdir.clone(),
             user: args.user,
             hostname: args.hostname.clone().map(OsString::from),
+            terminal: args.tty.then(terminal::size),
         };
         let initrd = initramfs::build(&agent, &modules, task)?;
         let console = args.console.as_deref().map(host::create).transpose()?;
@@ -78,6 +82,7 @@ impl Guest {
             memory: args.common.mem,
             cpus: args.common.cpus,
             disks,
+            terminal: args.tty,
             agent: true,
             console,
             output: args.common.limits().output,
@@ -97,11 +102,20 @@ impl Guest {
             memory: args.common.mem,
             cpus: args.common.cpus,
             disks: images(&args.common)?,
+            terminal: false,
             agent: false,
             console: None,
             output: args.common.limits().output,
         })
     }
+}
+
+/// The command's own variables. With a terminal they say of which kind it is, unless the user says so.
+fn environment(args: &RunArgs) -> Vec<OsString> {
+    let kind = std::env::var_os("TERM").filter(|kind| !kind.is_empty());
+    let mut term = OsString::from("TERM=");
+    term.push(kind.unwrap_or_else(|| "xterm".into()));
+    args.tty.then_some(term).into_iter().chain(args.env.iter().cloned()).collect()
 }
 
 fn images(args: &CommonArgs) -> Result<Vec<Image>> {

@@ -16,10 +16,12 @@ use std::time::Duration;
 use devices::bounds::Bounds;
 use devices::kernel_log;
 use devices::serve::Dropped;
+use devices::sink::Loss;
 use serde::Serialize;
 use worker::jail::limits::{ADDRESS_SPACE, DATA};
 
 use crate::cgroup;
+use crate::outcome::in_words;
 
 /// The default time limit.
 pub const TIME: &str = "1h";
@@ -97,6 +99,7 @@ pub struct InForce {
     /// Those of the control group, if there is one.
     group: Option<cgroup::Limits>,
     dropped: DroppedReport,
+    lost: LostReport,
 }
 
 /// Bytes that were beyond the limits of output.
@@ -105,6 +108,28 @@ struct DroppedReport {
     stdout_bytes: u64,
     stderr_bytes: u64,
     console_file_bytes: u64,
+}
+
+/// Output that could not be written; null: all could be.
+#[derive(Debug, Serialize)]
+struct LostReport {
+    stdout: Option<Lost>,
+    stderr: Option<Lost>,
+    console_file: Option<Lost>,
+}
+
+/// Bytes that could not be written, and why.
+#[derive(Debug, Serialize)]
+struct Lost {
+    bytes: u64,
+    reason: String,
+}
+
+impl Lost {
+    fn of(loss: &Loss) -> Option<Self> {
+        let reason = in_words(&std::io::Error::from_raw_os_error(loss.errno).into());
+        (loss.failed > 0).then_some(Self { bytes: loss.failed, reason })
+    }
 }
 
 impl Limits {
@@ -126,24 +151,38 @@ impl Limits {
             worker_address_space_bytes: memory.saturating_add(ADDRESS_SPACE),
             group,
             dropped: DroppedReport {
-                stdout_bytes: dropped.stdout,
-                stderr_bytes: dropped.stderr,
-                console_file_bytes: dropped.console,
+                stdout_bytes: dropped.stdout.beyond,
+                stderr_bytes: dropped.stderr.beyond,
+                console_file_bytes: dropped.console.beyond,
+            },
+            lost: LostReport {
+                stdout: Lost::of(&dropped.stdout),
+                stderr: Lost::of(&dropped.stderr),
+                console_file: Lost::of(&dropped.console),
             },
         }
     }
 }
 
-/// One line for the user about output that was dropped, if some was.
-pub fn dropped_in_words(dropped: &Dropped) -> Option<String> {
-    let streams = [(dropped.stdout, "stdout"), (dropped.stderr, "stderr")];
+/// Lines for the user about output that was not written: one for what was dropped, and one for each
+/// stream that could not be written.
+pub fn losses_in_words(dropped: &Dropped) -> Vec<String> {
+    let Dropped { stdout, stderr, console } = dropped;
+    let streams = [(stdout, "stdout"), (stderr, "stderr")];
     let parts: Vec<String> = streams
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{count} bytes of {name}"))
+        .filter(|(loss, _)| loss.beyond > 0)
+        .map(|(loss, name)| format!("{} bytes of {name}", loss.beyond))
         .collect();
     let line = format!("dropped {} (--max-output)", parts.join(" and "));
-    (!parts.is_empty()).then_some(line)
+    let mut lines: Vec<String> = (!parts.is_empty()).then_some(line).into_iter().collect();
+    for (loss, name) in streams.into_iter().chain([(console, "the kernel's console")]) {
+        let lost = Lost::of(loss);
+        lines.extend(
+            lost.map(|lost| format!("lost {} bytes of {name}: {}", lost.bytes, lost.reason)),
+        );
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -181,12 +220,32 @@ mod tests {
     }
 
     #[test]
-    fn the_line_names_the_streams() {
-        let dropped = |stdout, stderr| Dropped { stdout, stderr, console: 9 };
-        assert_eq!(dropped_in_words(&dropped(0, 0)), None);
-        let one = dropped_in_words(&dropped(0, 5)).unwrap_or_default();
-        assert_eq!(one, "dropped 5 bytes of stderr (--max-output)");
-        let two = dropped_in_words(&dropped(7, 5)).unwrap_or_default();
-        assert_eq!(two, "dropped 7 bytes of stdout and 5 bytes of stderr (--max-output)");
+    fn the_lines_name_the_streams() {
+        let beyond = |beyond| Loss { beyond, ..Loss::default() };
+        let failed = |failed, errno| Loss { failed, errno, ..Loss::default() };
+        let rows: [([Loss; 3], &[&str]); 4] = [
+            ([beyond(0), beyond(0), beyond(9)], &[]),
+            ([beyond(0), beyond(5), beyond(9)], &["dropped 5 bytes of stderr (--max-output)"]),
+            (
+                [beyond(7), beyond(5), beyond(0)],
+                &["dropped 7 bytes of stdout and 5 bytes of stderr (--max-output)"],
+            ),
+            (
+                [
+                    Loss { beyond: 1, failed: 2, errno: libc::ENOSPC },
+                    failed(3, libc::EIO),
+                    failed(4, libc::EDQUOT),
+                ],
+                &[
+                    "dropped 1 bytes of stdout (--max-output)",
+                    "lost 2 bytes of stdout: No space left on device",
+                    "lost 3 bytes of stderr: Input/output error",
+                    "lost 4 bytes of the kernel's console: Disk quota exceeded",
+                ],
+            ),
+        ];
+        for ([stdout, stderr, console], expected) in rows {
+            assert_eq!(losses_in_words(&Dropped { stdout, stderr, console }), expected);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
-//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
+//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run. The
+//! story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
 //! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
@@ -19,6 +20,7 @@ mod image;
 mod initramfs;
 mod layers;
 mod limits;
+mod messages;
 mod outcome;
 mod report;
 mod sandbox;
@@ -26,17 +28,18 @@ mod signals;
 mod spawn;
 mod streams;
 mod supervise;
+mod terminal;
 mod watched;
 
 use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use worker::jail::layers::Layers;
 use worker::jail::leave;
 
 use cli::{Cli, Command, CommonArgs};
 use guest::Guest;
+use messages::complain;
 use report::End;
 use supervise::{Rules, Watch};
 
@@ -44,9 +47,9 @@ use supervise::{Rules, Watch};
 const USAGE: u8 = 2;
 
 /// Runs a guest from its files to its end.
-fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
+fn run(options: &CommonArgs, terminal: bool, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
     let limits = options.limits();
-    let watch = Watch::new(limits.time)?;
+    let watch = Watch::new(limits.time, terminal)?;
     let guest = guest()?;
     let rules = Rules {
         floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
@@ -62,8 +65,14 @@ fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<En
 /// Does what the command line asks for; returns the exit status.
 fn obey(cli: &Cli) -> Result<u8> {
     match &cli.command {
-        Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
-        Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Run(args) => match args.tty.then(terminal::unusable).flatten() {
+            Some(reason) => {
+                complain(reason);
+                Ok(USAGE)
+            }
+            None => sandboxed(&args.common, args.tty, || Guest::with_agent(args)),
+        },
+        Command::Boot(args) => sandboxed(&args.common, false, || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args),
@@ -71,30 +80,21 @@ fn obey(cli: &Cli) -> Result<u8> {
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
-fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
+fn sandboxed(
+    options: &CommonArgs,
+    terminal: bool,
+    guest: impl FnOnce() -> Result<Guest>,
+) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
+    let end = run(options, terminal, guest).unwrap_or_else(|error| End::refused(&error));
     // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
     let written = report.map_or(Ok(()), |file| report::write(file, &end));
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }
-    if let Some(line) = limits::dropped_in_words(&end.dropped) {
-        complain(&line);
-    }
+    limits::losses_in_words(&end.dropped).iter().for_each(|line| complain(line));
     written?;
     Ok(end.outcome.exit_status())
-}
-
-/// One line on stderr, if it takes it now: a guest may have filled it, and nobody may read it.
-fn complain(line: &str) {
-    let stderr = rustix::stdio::stderr();
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
-    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
-        // Not read by anybody any more is as good as read.
-        let _ = rustix::io::write(stderr, format!("casemate: {line}\n").as_bytes());
-    }
 }
 
 /// A usage error in one line; help and version as they are.
@@ -119,6 +119,7 @@ fn refuse(error: &clap::Error) -> u8 {
 }
 
 fn main() {
+    messages::open();
     // A confined launcher has no calls for what the standard library does at a panic's end.
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));

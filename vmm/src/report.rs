@@ -1,11 +1,13 @@
 //! The report: one JSON object that says unambiguously how a run ended.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use devices::serve::Dropped;
+use devices::visible;
 use serde::Serialize;
 use worker::jail::layers::Layer;
 
@@ -109,13 +111,29 @@ pub fn write(file: File, end: &End) -> Result<()> {
 /// but its kernel's last words, which are the first to go.
 fn text(end: &End) -> Result<String> {
     let mut report = report(end);
-    let mut text = serde_json::to_string_pretty(&report)?;
+    let mut text = escaped(&serde_json::to_string_pretty(&report)?);
     if text.len() >= limits::REPORT {
         report.kernel_console = None;
-        text = serde_json::to_string_pretty(&report)?;
+        text = escaped(&serde_json::to_string_pretty(&report)?);
     }
     text.push('\n');
     Ok(text)
+}
+
+/// JSON with every character escaped that a terminal could obey: reports get looked at.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            '\n' => text.push(char),
+            char if visible::is_obeyed(char) => {
+                // A string takes everything; none of these has a number above 0xffff.
+                let _ = write!(text, "\\u{:04x}", u32::from(char));
+            }
+            char => text.push(char),
+        }
+    }
+    text
 }
 
 fn report(end: &End) -> Report<'_> {
@@ -210,6 +228,16 @@ mod tests {
     fn it_is_never_longer_than_its_limit() {
         let text = text(&longest(worker::status::TEXT)).unwrap();
         assert!(text.len() <= limits::REPORT && text.contains(&"\\u0001".repeat(MOST_LOG)));
+    }
+
+    #[test]
+    fn nothing_in_it_is_obeyed_by_a_terminal_and_nothing_is_lost() {
+        let words = "\u{1b}[2J\u{7f}\u{9b}31m\u{202e}é\n";
+        let end = End { kernel_log: words.into(), ..longest(1) };
+        let text = text(&end).unwrap();
+        assert!(!text.chars().any(|char| char != '\n' && visible::is_obeyed(char)), "{text}");
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["kernel_console"], words);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::identity::Identity;
 use crate::layers::Given;
 use crate::outcome::in_words;
 use crate::spawn::{Child, Program, spawn};
-use crate::streams;
+use crate::streams::{self, Streams};
 
 /// One worker, started.
 #[derive(Debug)]
@@ -48,8 +48,10 @@ pub struct Sandbox {
     pub workers: Vec<Worker>,
     /// A byte written to it lets the guest run; closed without one, the vcpu worker ends.
     pub go: OwnedFd,
-    /// Signal numbers written to it go to the command.
-    pub signals: OwnedFd,
+    /// What the console worker is to tell the command is written to it.
+    pub orders: OwnedFd,
+    /// The command has the user's terminal.
+    pub terminal: bool,
     /// The agent runs a command.
     pub agent: bool,
     /// The kernel's console is kept in a file.
@@ -81,13 +83,14 @@ pub struct Parts {
     kvm: File,
     null: File,
     go: OwnedFd,
-    signals: OwnedFd,
+    orders: OwnedFd,
+    streams: Streams,
 }
 
 /// Starts the workers of `guest` behind `layers`.
 pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
-    let (parts, Ends { go, signals }) = Parts::of(guest)?;
+    let (parts, Ends { go, orders }) = Parts::of(guest)?;
     let roles = parts.roles();
     let identity = Identity::of_sandbox()?;
     let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
@@ -113,7 +116,8 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     Ok(Sandbox {
         workers,
         go,
-        signals,
+        orders,
+        terminal: parts.guest.terminal,
         agent: parts.guest.agent,
         console_file: parts.guest.console.is_some(),
         boots: parts.guest.name,
@@ -180,8 +184,8 @@ fn wires(device: &Device) -> Result<Wires> {
 pub struct Ends {
     /// Where the go is written.
     pub go: OwnedFd,
-    /// Where signals for the command are written.
-    pub signals: OwnedFd,
+    /// Where orders for the console worker are written.
+    pub orders: OwnedFd,
 }
 
 /// What a worker is started from.
@@ -200,19 +204,20 @@ impl Parts {
         let kvm = host::kvm()?;
         let devices = devices(&guest)?;
         let (go_out, go) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        let (signals_out, signals) =
+        let (orders_out, orders) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
         let parts = Self {
             wires: devices.iter().map(wires).collect::<Result<_>>()?,
             memory: memory(guest.memory, devices.len())?,
             devices,
             kvm,
+            streams: Streams::of_user(host::null()?.into())?,
             null: host::null()?,
             go: go_out,
-            signals: signals_out,
+            orders: orders_out,
             guest,
         };
-        Ok((parts, Ends { go, signals }))
+        Ok((parts, Ends { go, orders }))
     }
 
     /// What the worker in this role is told.
@@ -232,6 +237,7 @@ impl Parts {
                 agent: self.guest.agent,
                 log: self.guest.console.is_some(),
                 output: self.guest.output,
+                forms: streams::forms(self.guest.terminal, self.guest.console.as_ref()),
                 file_size: streams::most_file_size(self.guest.console.as_ref(), self.guest.output),
             },
         ];
@@ -280,14 +286,9 @@ impl Parts {
                 table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
             }
             Role::Console { .. } => {
-                let stdin: BorrowedFd<'a> = match streams::in_background() {
-                    true => self.null.as_fd(),
-                    false => rustix::stdio::stdin(),
-                };
-                table.push((0, stdin));
-                table.push((1, rustix::stdio::stdout()));
-                table.push((2, rustix::stdio::stderr()));
-                table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));
+                let Streams { stdin, stdout, stderr } = &self.streams;
+                table.extend([(0, stdin.as_fd()), (1, stdout.as_fd()), (2, stderr.as_fd())]);
+                table.extend(self.guest.agent.then(|| (fds::ORDERS, self.orders.as_fd())));
                 table.extend(self.guest.console.iter().map(|file| (fds::LOG, file.as_fd())));
             }
             Role::Blk { device } => {

@@ -1,18 +1,84 @@
-//! The user's own streams, which the console worker gets: when stdin is not for it, and how far the files
-//! behind the others may grow.
+//! The user's own streams, which the console worker gets: when stdin is not for it, what is shown of the
+//! guest on a terminal, and how far the files behind the others may grow.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use anyhow::{Context, Result};
 use devices::bounds::Bounds;
 use devices::kernel_log;
+use devices::visible::Form;
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::getpgrp;
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::tcgetpgrp;
+use rustix::termios::{InputModes, isatty, tcgetattr, tcgetpgrp};
+
+use crate::host;
 
 /// What may be written besides the guest's own output: a line on what was dropped.
 const SLACK: u64 = 64 << 10;
+
+/// The streams as the console worker gets them.
+#[derive(Debug)]
+pub struct Streams {
+    /// What it reads.
+    pub stdin: OwnedFd,
+    /// What it writes the command's output to.
+    pub stdout: OwnedFd,
+    /// What it writes the command's errors to.
+    pub stderr: OwnedFd,
+}
+
+impl Streams {
+    /// Those of this process: terminals opened anew where they can be, so that none blocks and each is
+    /// for one direction, everything else as it is. `null`: what stdin is when it is not for the guest.
+    pub fn of_user(null: OwnedFd) -> Result<Self> {
+        let input = if in_background() { Some(Ok(null)) } else { None };
+        let input = input.unwrap_or_else(|| anew(stdin(), host::terminal::for_reading));
+        let output = |fd| anew(fd, host::terminal::for_writing);
+        let streams = input.and_then(|stdin| {
+            Ok(Self { stdin, stdout: output(stdout())?, stderr: output(stderr())? })
+        });
+        streams.context("cannot duplicate the standard streams")
+    }
+}
+
+/// A terminal as `open` opens it, or else `fd` itself once more.
+fn anew(
+    fd: BorrowedFd<'static>,
+    open: fn(BorrowedFd<'_>) -> Result<OwnedFd, Errno>,
+) -> Result<OwnedFd, Errno> {
+    match isatty(fd).then(|| open(fd)) {
+        Some(Ok(terminal)) => Ok(terminal),
+        // It may be somebody else's by name, though it was given to us.
+        Some(Err(_)) | None => fcntl_dupfd_cloexec(fd, 0),
+    }
+}
+
+/// How stdout, stderr and the kernel's console in its file are written. `raw`: stdout is a terminal that is
+/// the command's, as was asked for.
+pub fn forms(raw: bool, console: Option<&File>) -> [Form; 3] {
+    let stdout = if raw { Form::Exact } else { form_of(stdout()) };
+    [stdout, form_of(stderr()), console.map_or(Form::Exact, |file| form_of(file.as_fd()))]
+}
+
+/// How the guest's output is written to `fd`: a terminal only shows it.
+pub fn form_of(fd: BorrowedFd<'_>) -> Form {
+    match tcgetattr(fd) {
+        Err(_) => Form::Exact,
+        Ok(settings) if settings.input_modes.contains(InputModes::IUTF8) => Form::Utf8,
+        Ok(_) => form_of_locale(|name| std::env::var(name).ok()),
+    }
+}
+
+/// What a terminal can show, which does not say so itself, by the locale (POSIX, section 8.2).
+fn form_of_locale(variable: impl Fn(&str) -> Option<String>) -> Form {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
+    let locale = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    if locale.contains("utf-8") || locale.contains("utf8") { Form::Utf8 } else { Form::Ascii }
+}
 
 /// True when stdin is a terminal on which another job is in front. What is typed there is not for the
 /// guest, and the console worker, being in a session of its own, would not be stopped for reading it.
@@ -57,6 +123,26 @@ mod tests {
         assert_eq!(end_of(file.as_fd()), Some(5000));
         let (pipe, _) = rustix::pipe::pipe().unwrap();
         assert_eq!(end_of(pipe.as_fd()), None);
+    }
+
+    #[test]
+    fn a_terminal_that_does_not_know_utf8_is_told_by_the_locale() {
+        let rows: [(&[(&str, &str)], Form); 6] = [
+            (&[], Form::Ascii),
+            (&[("LANG", "de_DE.UTF-8")], Form::Utf8),
+            (&[("LANG", "C"), ("LC_CTYPE", "C.utf8")], Form::Utf8),
+            (&[("LANG", "C.UTF-8"), ("LC_ALL", "POSIX")], Form::Ascii),
+            (&[("LANG", "C.UTF-8"), ("LC_ALL", "")], Form::Utf8),
+            (&[("LANG", "de_DE.ISO-8859-1")], Form::Ascii),
+        ];
+        for (variables, expected) in rows {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(form_of_locale(variable), expected, "{variables:?}");
+        }
+        assert_eq!(form_of(tempfile::tempfile().unwrap().as_fd()), Form::Exact);
     }
 
     #[test]

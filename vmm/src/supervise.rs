@@ -8,22 +8,24 @@ use std::os::fd::RawFd;
 use std::time::Instant;
 
 use anyhow::Result;
+use devices::orders::Order;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use worker::status::Record;
 
 use crate::breach::{self, Call, Heard, Reply};
 use crate::cgroup::Cgroup;
-use crate::complain;
 use crate::confine;
 use crate::facts::Facts;
 use crate::layers::{self, Finding, Floor, Subject};
 use crate::limits::{Limits, Time};
+use crate::messages::complain;
 use crate::outcome::{Outcome, in_words};
 use crate::report::End;
 use crate::sandbox::Sandbox;
-use crate::signals::Signals;
+use crate::signals::{RESIZED, Signals};
 use crate::spawn::take_descriptor;
+use crate::terminal::{self, Keeper};
 use crate::watched::{LAST_WORDS, Watched};
 
 /// So many signals end the run instead of being forwarded.
@@ -53,11 +55,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to keep the time and to hold back signals.
-    pub fn new(limit: Time) -> Result<Self> {
+    /// Begins to keep the time and to hold back signals, with a terminal also those of a new size.
+    pub fn new(limit: Time, terminal: bool) -> Result<Self> {
         let begun = Instant::now();
         let deadline = limit.0.and_then(|timeout| begun.checked_add(timeout));
-        Ok(Self { begun, deadline, signals: Signals::block()? })
+        Ok(Self { begun, deadline, signals: Signals::block(terminal)? })
     }
 
     /// Lets the guest run and waits until it is over and nothing of the sandbox is left.
@@ -82,6 +84,8 @@ struct Run {
     workers: Vec<Watched>,
     signals: u32,
     facts: Facts,
+    /// Of the terminal that is the guest's.
+    keeper: Option<Keeper>,
 }
 
 impl Run {
@@ -98,6 +102,7 @@ impl Run {
             workers,
             signals: 0,
             facts,
+            keeper: None,
         }
     }
 
@@ -105,6 +110,12 @@ impl Run {
     fn turn(&mut self) -> Option<Outcome> {
         self.wait(self.watch.deadline);
         self.listen();
+        // Not before: until then Ctrl-C is for casemate.
+        if let Some(keeper) =
+            self.keeper.as_mut().filter(|_| self.facts.phases.command_started.is_some())
+        {
+            keeper.lend();
+        }
         if let Some(outcome) = self.take_signals() {
             return Some(outcome);
         }
@@ -150,7 +161,10 @@ impl Run {
     /// Checks the floor, gives up what the launcher can still do, and lets the guest run.
     fn begin(&mut self) -> Result<()> {
         self.rules.floor.check(&self.findings)?;
-        confine::launcher(self.rules.learn)?;
+        if self.sandbox.terminal {
+            self.keeper = Some(Keeper::start()?);
+        }
+        confine::launcher(self.rules.learn, self.sandbox.terminal)?;
         // The vcpu worker waits for this; if it is gone, its end says so.
         let _ = rustix::io::write(&self.sandbox.go, &[1]);
         Ok(())
@@ -209,15 +223,25 @@ impl Run {
     /// Forwards signals to the command; the third ends the run instead.
     fn take_signals(&mut self) -> Option<Outcome> {
         while let Some(signal) = self.watch.signals.next() {
+            if signal == RESIZED {
+                let (rows, columns) = terminal::size();
+                self.order(Order::Resize(rows, columns));
+                continue;
+            }
             self.signals += 1;
             let forwardable = self.sandbox.agent && self.facts.phases.command_started.is_some();
             if self.signals >= INSISTENT || !forwardable {
                 return Some(Outcome::Interrupted(signal));
             }
-            // Full or closed: the console worker has ended or is stuck, and the third signal helps.
-            let _ = rustix::io::write(&self.sandbox.signals, &[signal]);
+            self.order(Order::Signal(signal));
         }
         None
+    }
+
+    /// Tells the console worker. If its pipe is full or closed, it has ended or is stuck, and the third
+    /// signal helps.
+    fn order(&self, order: Order) {
+        let _ = rustix::io::write(&self.sandbox.orders, &order.encode());
     }
 
     /// Ends everything, collects what is left to say, and reaps every worker.
@@ -237,6 +261,9 @@ impl Run {
             self.wait(None);
             self.listen();
             while self.watch.signals.next().is_some() {}
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.take_back();
         }
         // One worker's failure is often another's consequence: what the guest did comes first.
         if matches!(outcome, Outcome::Failed(..)) {

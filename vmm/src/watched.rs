@@ -1,7 +1,7 @@
 //! One worker as the launcher has it: its process, its status pipe, and its filter's listener.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -107,8 +107,9 @@ fn malformed() -> Record {
     Record::Failed("wrote a malformed status record".to_owned())
 }
 
-fn readable_within(fd: BorrowedFd<'_>, time: Duration) -> bool {
+/// True when `fd` is readable, or becomes so within `time`.
+pub fn readable_within(fd: impl AsFd, time: Duration) -> bool {
     let time = Timespec::try_from(time).ok();
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
     matches!(poll(&mut fds, time.as_ref()), Ok(ready) if ready > 0)
 }

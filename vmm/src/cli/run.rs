@@ -38,6 +38,15 @@ pub struct RunArgs {
     /// The guest's host name [default: casemate]
     #[arg(long, value_name = "NAME", value_parser = parse_hostname)]
     pub hostname: Option<String>,
+    /// Pass stdin to the command, which is done anyway; `-it` is what people type
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the command a terminal of its own, joined to yours as it is
+    ///
+    /// Every key goes to the guest, Ctrl-C too, and all of its output to your terminal, escape sequences
+    /// too. Without it, a terminal only shows what the guest writes, and obeys nothing of it.
+    #[arg(short, long)]
+    pub tty: bool,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,

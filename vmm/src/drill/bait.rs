@@ -155,7 +155,7 @@ impl Drop for Laid {
 
 /// The victim: holds nothing and waits for the drill's end.
 fn wait_for(gone: &OwnedFd) -> ! {
-    if worker::jail::keep_only(gone.as_raw_fd()).is_ok() {
+    if worker::jail::keep_only(&[gone.as_raw_fd()]).is_ok() {
         while !matches!(rustix::io::read(gone, &mut [0]), Ok(0)) {}
     }
     worker::jail::leave(0)

@@ -129,7 +129,7 @@ fn print(text: &str) -> Result<()> {
 struct Interrupted(u8);
 
 fn drill(args: &DrillArgs) -> Result<Result<Report, Interrupted>> {
-    let signals = Signals::block()?;
+    let signals = Signals::block(false)?;
     let program = host::companion("casemate-prober")?;
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
@@ -198,6 +198,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
     Ok(Guest {
         kernel,
         name: "the drill's guest".to_owned(),
+        terminal: false,
         initrd: None,
         cmdline: Default::default(),
         memory: MEMORY,

@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod modules;
 pub mod sum;
 pub mod target;
+pub mod terminal;
 
 pub use control::{
     CgroupMount, cgroup_mounts, make_cgroup, own_link, parse_cgroup_mounts, proc_link, read_cgroup,

@@ -15,12 +15,12 @@ use image::word::Word;
 use rustix::fs::{MemfdFlags, memfd_create};
 use worker::jail::layers::{Layer, Layers};
 
-use crate::complain;
 use crate::host::directory::{self, LeftOut};
 use crate::host::target::Target;
 use crate::host::{self, sum};
 use crate::layers;
 use crate::limits;
+use crate::messages::complain;
 use crate::outcome;
 use crate::spawn;
 

@@ -142,8 +142,8 @@ pub fn confine(rules: &[Rule]) -> Result<(), Error> {
 
 /// Closes every descriptor but `keep`, in a process that the launcher cloned from itself and that does
 /// nothing else with descriptors.
-pub fn keep_only(keep: RawFd) -> Result<(), Error> {
-    descriptors::close_all_but(vec![keep]).map(|_| ())
+pub fn keep_only(keep: &[RawFd]) -> Result<(), Error> {
+    descriptors::close_all_but(keep.to_vec()).map(|_| ())
 }
 
 /// Ends the process without the calls that a returning main makes and the filter does not allow.
