@@ -7,6 +7,7 @@
 //! | [`process`] | the processes of a run: which there are, what they hold, that they are gone |
 //! | [`inject`] | makes a worker call what it never would |
 //! | [`scratch`] | a directory for one test, and bytes to fill files with |
+//! | [`terminal`] | a terminal for a run: keys, window and screen are the test's |
 //! | [`guests`] | parts of bare-metal guests that several tests use |
 //! | [`fixtures`] | kernels and root images for tests with Linux guests |
 //!
@@ -25,3 +26,4 @@ pub mod process;
 pub mod run;
 pub mod scratch;
 pub mod suite;
+pub mod terminal;

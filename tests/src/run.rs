@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::process::{self, PATIENCE, Process};
 use crate::scratch::Scratch;
+use crate::terminal::Terminal;
 
 /// The file that every run is told to write its report to, in the test's directory.
 pub const REPORT: &str = "report.json";
@@ -62,6 +63,7 @@ pub struct Run<'a> {
     wrapper: Vec<OsString>,
     args: Vec<OsString>,
     stdin: Input,
+    terminal: Option<&'a Terminal>,
     unprivileged: bool,
     kvm_for_all: bool,
     limit: Duration,
@@ -75,6 +77,7 @@ impl<'a> Run<'a> {
             wrapper: Vec::new(),
             args: args.iter().map(OsString::from).collect(),
             stdin: Input::Null,
+            terminal: None,
             unprivileged: false,
             kvm_for_all: false,
             limit: LIMIT,
@@ -106,6 +109,12 @@ impl<'a> Run<'a> {
     pub fn open_stdin(mut self) -> Self {
         self.stdin = Input::Open;
         self
+    }
+
+    /// Runs in a session of its own on this terminal, in front.
+    #[must_use]
+    pub fn on(self, terminal: &'a Terminal) -> Self {
+        Self { terminal: Some(terminal), ..self }.by(&["setsid", "--ctty"])
     }
 
     /// Runs as somebody who is not root, whoever runs the test.
@@ -161,6 +170,9 @@ impl<'a> Run<'a> {
         } else {
             Stdio::piped()
         });
+        if let Some(terminal) = self.terminal {
+            command.stdin(terminal.stream()).stdout(terminal.stream()).stderr(terminal.stream());
+        }
         let report = self.args.iter().any(|arg| arg == REPORT).then(|| self.dir.path(REPORT));
         let begun = Instant::now();
         let mut child = process::spawn(&mut command);

@@ -26,7 +26,11 @@ pub fn tests() -> Vec<Test> {
         Test::new("console::one_mib_there_and_back", kvm, there_and_back),
         Test::new("console::one_mib_out_to_a_slow_reader", kvm, slow_reader),
         Test::new("console::a_reader_that_leaves_does_not_end_the_guest", kvm, early_leaver),
-        Test::new("console::a_stdout_that_is_full_does_not_end_the_guest", kvm, full),
+        Test::new(
+            "console::a_stdout_that_is_full_does_not_end_the_guest_and_what_it_loses_is_counted",
+            kvm,
+            full,
+        ),
         Test::new("console::stdin_from_dev_null", kvm, no_input),
         Test::new("console::stdin_that_ends", kvm, input_that_ends),
         Test::new("console::input_that_nobody_reads", kvm, unread_input),
@@ -138,7 +142,13 @@ fn full() {
     let dir = Scratch::new();
     // /dev/full refuses every write.
     let shell = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
-    Run::boot(&dir, &flood(&[b'y'; PIECE], 64)).by(&shell).end().exits(5).is_silent();
+    let end = Run::boot(&dir, &flood(&[b'y'; PIECE], 64)).by(&shell).end();
+    end.exits(5).explains(&["lost 262144 bytes of stdout", "No space left on device"]);
+    let limits = &end.report.as_ref().unwrap()["limits"];
+    let lost = &limits["lost"]["stdout"];
+    end.check(lost["bytes"] == 262_144, "the report has another count");
+    end.check(lost["reason"] == "No space left on device", "the report has another reason");
+    end.check(limits["lost"]["stderr"].is_null(), "nothing of stderr was lost");
 }
 
 fn no_input() {

@@ -160,7 +160,12 @@ const REPORTS: [Row; 5] = [
 ];
 
 /// Usage: status 2.
-const USAGE: [Row; 20] = [
+const USAGE: [Row; 21] = [
+    (
+        "usage::a_terminal_that_is_not_there",
+        Line::Run(&["-it"]),
+        &["-t", "a terminal as stdin and stdout"],
+    ),
     ("cpus::0", Line::Boot(&["--cpus", "0"]), &["--cpus", "0"]),
     ("cpus::33", Line::Boot(&["--cpus", "33"]), &["--cpus", "33", "32"]),
     ("cpus::a_word", Line::Boot(&["--cpus", "all"]), &["--cpus", "all"]),

@@ -5,6 +5,7 @@
 //! | [`kernels`] | which kernels boot, with how many vCPUs and how much memory |
 //! | [`commands`] | exit status, environment, user, what a command finds around it |
 //! | [`streams`] | stdin, stdout and stderr |
+//! | [`terminal`] | a command on a terminal: size, keys, job control, the end |
 //! | [`signals`] | what signals to casemate do to the command |
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
 //! | [`roots`] | root file systems of every kind |
@@ -23,6 +24,7 @@ mod own_init;
 mod roots;
 mod signals;
 mod streams;
+mod terminal;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         commands::tests(),
         streams::tests(),
         signals::tests(),
+        terminal::tests(),
         disks::tests(),
         roots::tests(),
         ends::tests(),
