@@ -8,6 +8,7 @@
 mod breach;
 mod cgroup;
 mod cli;
+mod companion;
 mod confine;
 mod doctor;
 mod drill;
@@ -36,6 +37,7 @@ use worker::jail::layers::Layers;
 use worker::jail::leave;
 
 use cli::{Cli, Command, CommonArgs};
+use companion::Stopped;
 use guest::Guest;
 use report::End;
 use supervise::{Rules, Watch};
@@ -66,7 +68,7 @@ fn obey(cli: &Cli) -> Result<u8> {
         Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
-        Command::Image(args) => image::run(args),
+        Command::Image(args) => image::run(args).map(|()| 0),
     }
 }
 
@@ -127,7 +129,10 @@ fn main() {
     let status = match Cli::try_parse() {
         Ok(cli) => obey(&cli).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            outcome::FAILED
+            match error.is::<Stopped>() {
+                true => outcome::BREACH,
+                false => outcome::FAILED,
+            }
         }),
         Err(error) => refuse(&error),
     };
