@@ -17,6 +17,8 @@
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
+//! | [`profiles`] | options from a file, and printed as one |
+//! | [`shell`] | `ps`, completions, manual pages, tables as JSON |
 //! | [`terminal`] | whose the terminal is, what it shows, and that it is as before at every end |
 //! | [`errors`] | what casemate refuses, and in which words |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
@@ -37,6 +39,8 @@ mod lives;
 mod memory;
 mod missing;
 mod operator;
+mod profiles;
+mod shell;
 mod terminal;
 mod violations;
 
@@ -59,6 +63,8 @@ fn main() -> ExitCode {
         doctor::tests(),
         drill::tests(),
         operator::tests(),
+        profiles::tests(),
+        shell::tests(),
         terminal::tests(),
         errors::tests(),
     ];
