@@ -9,6 +9,7 @@ mod breach;
 mod cgroup;
 mod cli;
 mod confine;
+mod disks;
 mod doctor;
 mod drill;
 mod facts;
@@ -79,9 +80,8 @@ fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Res
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }
-    if let Some(line) = limits::dropped_in_words(&end.dropped) {
-        complain(&line);
-    }
+    let cost = limits::dropped_in_words(&end.dropped).into_iter();
+    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }

@@ -6,7 +6,7 @@ mod values;
 use clap::{Parser, Subcommand};
 
 pub use run::{BootArgs, CommonArgs, RunArgs};
-pub use values::{DiskArg, FileArg};
+pub use values::{Access, DiskArg, FileArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
