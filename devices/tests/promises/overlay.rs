@@ -147,7 +147,7 @@ fn no_more_is_taken_than_may_be() {
     for most in [0, 1, BLOCK - 1, BLOCK, 5 * BLOCK + 7, 63 * BLOCK, 64 * BLOCK] {
         let mut rig = Rig::new(SIZE, most);
         let mut numbers = Numbers(most + 5);
-        let mut written = vec![false; 64];
+        let mut written = [false; 64];
         for _ in 0..200 {
             let at = 512 * numbers.below(SIZE / 512 - 8);
             let done = rig.write(at, &[7; 4096], &mut numbers);
@@ -162,7 +162,7 @@ fn no_more_is_taken_than_may_be() {
         let taken = written.iter().filter(|block| **block).count() as u64;
         assert!(taken <= most / BLOCK, "{taken} blocks of {most} bytes");
         assert!(rig.read(0, SIZE, &mut numbers) == rig.model);
-        let mut bytes = vec![1; 4096];
+        let mut bytes = [1; 4096];
         let free = written.iter().position(|block| !block);
         if let Some(free) = free.filter(|_| taken == most / BLOCK) {
             let regions = cut(&mut bytes, &mut numbers);
