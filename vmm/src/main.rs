@@ -9,6 +9,7 @@
 mod breach;
 mod cgroup;
 mod cli;
+mod companion;
 mod confine;
 mod disks;
 mod doctor;
@@ -39,6 +40,7 @@ use worker::jail::layers::Layers;
 use worker::jail::leave;
 
 use cli::{Command, CommonArgs, Read, Refusal};
+use companion::Stopped;
 use guest::Guest;
 use host::processes::Process;
 use report::End;
@@ -73,7 +75,7 @@ fn obey(read: &Read) -> Result<u8> {
         Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
-        Command::Image(args) => image::run(args),
+        Command::Image(args) => image::run(args).map(|()| 0),
         Command::Ps(args) => ps::run(args),
         Command::Completions(args) => cli::completions(args),
         Command::Man(args) => cli::man(args),
@@ -141,7 +143,10 @@ fn main() {
     let status = match Read::of(std::env::args_os().collect()) {
         Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            outcome::FAILED
+            match error.is::<Stopped>() {
+                true => outcome::BREACH,
+                false => outcome::FAILED,
+            }
         }),
         Err(refusal) => refuse(&refusal),
     };
