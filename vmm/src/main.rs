@@ -11,6 +11,7 @@ mod cgroup;
 mod cli;
 mod companion;
 mod confine;
+mod disks;
 mod doctor;
 mod drill;
 mod facts;
@@ -104,7 +105,8 @@ fn sandboxed(
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }
-    limits::losses_in_words(&end.dropped).iter().for_each(|line| complain(line));
+    let cost = limits::losses_in_words(&end.dropped).into_iter();
+    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }

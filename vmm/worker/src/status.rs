@@ -13,6 +13,7 @@
 
 use std::os::fd::{OwnedFd, RawFd};
 
+use devices::blk::Limited;
 use devices::channel::End;
 use devices::serve::Dropped;
 use devices::sink::Loss;
@@ -59,6 +60,8 @@ pub enum Record {
     KernelPanic,
     /// Output that was not written up to now.
     Dropped(Dropped),
+    /// What the limits of a disk cost it, up to now.
+    Limited(Limited),
     /// The guest broke the device contract.
     Violation(Violation),
     /// The kernel or the initramfs cannot be booted, and why.
@@ -95,6 +98,10 @@ impl Record {
             Self::Dropped(dropped) => {
                 counts = losses(dropped);
                 (17, 0, 0, &counts)
+            }
+            Self::Limited(Limited { held, held_ms, full }) => {
+                counts = [held, held_ms, full].map(|count| count.to_le_bytes()).concat();
+                (18, 0, 0, &counts)
             }
         };
         let text = text.get(..TEXT).unwrap_or(text);
@@ -134,6 +141,10 @@ impl Record {
             15 => Self::Failed(lossy()),
             16 => Self::Boot(lossy()),
             17 => Self::Dropped(dropped(text)?),
+            18 => {
+                let [held, held_ms, full] = counts(text)?;
+                Self::Limited(Limited { held, held_ms, full })
+            }
             _ => return None,
         };
         Some(record)
@@ -149,14 +160,18 @@ fn losses(dropped: &Dropped) -> Vec<u8> {
 }
 
 fn dropped(text: &[u8]) -> Option<Dropped> {
-    let (numbers, []) = text.as_chunks() else { return None };
-    let numbers: Vec<u64> = numbers.iter().copied().map(u64::from_le_bytes).collect();
-    let (losses, []) = numbers.as_chunks() else { return None };
+    let numbers = counts::<9>(text)?;
+    let ([stdout, stderr, console], []) = numbers.as_chunks() else { return None };
     let loss = |[beyond, failed, errno]: [u64; 3]| {
         Some(Loss { beyond, failed, errno: i32::try_from(errno).ok()? })
     };
-    let [stdout, stderr, console] = *losses else { return None };
-    Some(Dropped { stdout: loss(stdout)?, stderr: loss(stderr)?, console: loss(console)? })
+    Some(Dropped { stdout: loss(*stdout)?, stderr: loss(*stderr)?, console: loss(*console)? })
+}
+
+fn counts<const N: usize>(text: &[u8]) -> Option<[u64; N]> {
+    let (counts, []) = text.as_chunks() else { return None };
+    let counts: [[u8; 8]; N] = counts.try_into().ok()?;
+    Some(counts.map(u64::from_le_bytes))
 }
 
 fn failure(detail: u8) -> Option<Failure> {
@@ -209,6 +224,7 @@ mod tests {
                 stderr: Loss { beyond: u64::MAX, ..Loss::default() },
                 console: Loss::default(),
             }),
+            Record::Limited(Limited { held: 1, held_ms: u64::MAX, full: 3 }),
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -224,7 +240,7 @@ mod tests {
         let mut bytes = [0; RECORD];
         assert_eq!(Record::decode(&bytes), None);
         for (kind, detail) in
-            [(17, 0), (18, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)]
+            [(17, 0), (18, 0), (19, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)]
         {
             bytes[0] = kind;
             bytes[1] = detail;
