@@ -40,6 +40,7 @@ use worker::jail::leave;
 use cli::{Command, CommonArgs, Read, Refusal};
 use guest::Guest;
 use host::processes::Process;
+use limits::Limits;
 use report::End;
 use supervise::{Rules, Watch};
 
@@ -47,8 +48,7 @@ use supervise::{Rules, Watch};
 const USAGE: u8 = 2;
 
 /// Runs a guest from its files to its end.
-fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
-    let limits = options.limits();
+fn run(options: &CommonArgs, limits: Limits, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
     let watch = Watch::new(limits.time)?;
     let guest = guest()?;
     let rules = Rules {
@@ -68,8 +68,8 @@ fn obey(read: &Read) -> Result<u8> {
         return say(&text).map(|()| 0);
     }
     match &read.cli.command {
-        Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
-        Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Run(args) => sandboxed(&args.common, args.limits(), || Guest::with_agent(args)),
+        Command::Boot(args) => sandboxed(&args.common, args.common.limits(), || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args),
@@ -80,10 +80,14 @@ fn obey(read: &Read) -> Result<u8> {
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
-fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
+fn sandboxed(
+    options: &CommonArgs,
+    limits: Limits,
+    guest: impl FnOnce() -> Result<Guest>,
+) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
     let id = ps::id(&Process::own()?);
-    let mut end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
+    let mut end = run(options, limits, guest).unwrap_or_else(|error| End::refused(&error));
     end.id = id;
     // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
     let written = report.map_or(Ok(()), |file| report::write(file, &end));

@@ -3,6 +3,7 @@
 //! | module | promises |
 //! |---|---|
 //! | [`ends`] | how a guest ends, as exit status and in the report |
+//! | [`early`] | guests that hang before anything else, and the early console |
 //! | [`images`] | what is booted: formats, command line, initial RAM disk |
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
@@ -28,6 +29,7 @@ mod console;
 mod disk;
 mod doctor;
 mod drill;
+mod early;
 mod ends;
 mod errors;
 mod forbidden;
@@ -47,6 +49,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let suites = [
         ends::tests(),
+        early::tests(),
         images::tests(),
         memory::tests(),
         console::tests(),

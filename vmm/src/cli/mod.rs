@@ -28,7 +28,8 @@ const EXIT_STATUS: &str = "\
 Exit status:
   the command's own; 128+N when signal N ended it
     2  usage
-  118  the guest ended without a status (panic, reset, power-off)
+  118  the guest ended without a status (panic, reset, power-off), or did not
+       start the command in time (--boot-timeout)
   119  the guest broke the device contract
   120  the jail stopped a worker
   124  the time was up

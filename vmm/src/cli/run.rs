@@ -38,6 +38,10 @@ pub struct RunArgs {
     /// The guest's host name [default: casemate]
     #[arg(long, value_name = "NAME", value_parser = parse_hostname)]
     pub hostname: Option<String>,
+    /// End the run if the command has not started by this time after the guest; `none` to wait for ever
+    #[arg(long, value_name = "DURATION", default_value = limits::BOOT,
+          value_parser = limits::parse_time)]
+    pub boot_timeout: Time,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
@@ -99,6 +103,13 @@ pub struct CommonArgs {
     /// Let workers make forbidden system calls, and list the rules that would allow them
     #[arg(long)]
     pub insecure_learn_syscalls: bool,
+    /// Give the guest a write-only early console, and show what it says there
+    ///
+    /// It is one more device, if a small one: I/O port 0x3f8, as Linux' `earlyprintk=ttyS0,115200` wants
+    /// it (`boot` takes that on --cmdline). At most 512 lines are shown, and none of their control
+    /// characters.
+    #[arg(long)]
+    pub earlycon: bool,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -110,11 +121,18 @@ pub struct CommonArgs {
     pub print_config: bool,
 }
 
-impl CommonArgs {
+impl RunArgs {
     /// What the run is limited to.
     pub fn limits(&self) -> Limits {
+        Limits { boot: self.boot_timeout, ..self.common.limits() }
+    }
+}
+
+impl CommonArgs {
+    /// What any run is limited to.
+    pub fn limits(&self) -> Limits {
         let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
-        Limits { time: self.timeout, output }
+        Limits { time: self.timeout, boot: Time(None), output }
     }
 
     /// The options that weaken the default, as they were given.

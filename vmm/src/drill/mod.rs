@@ -197,6 +197,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         disks: vec![disk("writable.img", false)?, disk("read-only.img", true)?],
         agent: true,
         console: None,
+        early: false,
         output: Bounds::NONE,
     })
 }
