@@ -18,6 +18,7 @@ mod host;
 mod identity;
 mod image;
 mod initramfs;
+mod kernel;
 mod layers;
 mod limits;
 mod outcome;
@@ -73,6 +74,7 @@ fn obey(read: &Read) -> Result<u8> {
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args),
+        Command::Kernel(args) => kernel::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Completions(args) => cli::completions(args),
         Command::Man(args) => cli::man(args),

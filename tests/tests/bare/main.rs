@@ -5,6 +5,7 @@
 //! | [`ends`] | how a guest ends, as exit status and in the report |
 //! | [`early`] | guests that hang before anything else, and the early console |
 //! | [`images`] | what is booted: formats, command line, initial RAM disk |
+//! | [`kernel_check`] | what a kernel lacks, before it is booted |
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
@@ -35,6 +36,7 @@ mod errors;
 mod forbidden;
 mod images;
 mod jail;
+mod kernel_check;
 mod leftovers;
 mod lives;
 mod memory;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ends::tests(),
         early::tests(),
         images::tests(),
+        kernel_check::tests(),
         memory::tests(),
         console::tests(),
         disk::tests(),

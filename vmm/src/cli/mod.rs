@@ -21,6 +21,7 @@ pub use values::{DiskArg, FileArg};
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::image::ImageArgs;
+use crate::kernel::KernelArgs;
 use crate::limits;
 use crate::ps::PsArgs;
 
@@ -84,6 +85,8 @@ pub enum Command {
     /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
     /// image and do nothing else.
     Image(ImageArgs),
+    /// Look at guest kernels
+    Kernel(KernelArgs),
     /// List the running sandboxes of this user
     Ps(PsArgs),
     /// Print a shell's completions
