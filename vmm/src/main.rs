@@ -9,6 +9,7 @@
 mod breach;
 mod cgroup;
 mod cli;
+mod companion;
 mod confine;
 mod doctor;
 mod drill;
@@ -39,6 +40,7 @@ use worker::jail::layers::Layers;
 use worker::jail::leave;
 
 use cli::{Command, CommonArgs, Read, Refusal};
+use companion::Stopped;
 use guest::Guest;
 use host::processes::Process;
 use limits::Limits;
@@ -73,7 +75,7 @@ fn obey(read: &Read) -> Result<u8> {
         Command::Boot(args) => sandboxed(&args.common, args.common.limits(), || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
-        Command::Image(args) => image::run(args),
+        Command::Image(args) => image::run(args).map(|()| 0),
         Command::Kernel(args) => kernel::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Completions(args) => cli::completions(args),
@@ -147,7 +149,10 @@ fn main() {
     let status = match Read::of(std::env::args_os().collect()) {
         Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            outcome::FAILED
+            match error.is::<Stopped>() {
+                true => outcome::BREACH,
+                false => outcome::FAILED,
+            }
         }),
         Err(refusal) => refuse(&refusal),
     };

@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("kernel_check::too_little_is_known", &[], unknown),
         Test::new("kernel_check::big_files", &[], big),
         Test::new("kernel_check::files_that_will_not_do", &[], wrong),
-        Test::new("kernel_check::debians", &[Need::Fixture(cloud)], || debians(cloud)),
+        Test::new("kernel_check::debians", &[Need::Fixture(cloud)], move || debians(cloud)),
     ]
 }
 
@@ -118,8 +118,8 @@ fn big() {
     end.exits(0).is_silent();
     let report: Value = serde_json::from_slice(&end.stdout).unwrap();
     assert_eq!(report["version"], "6.6.6");
-    dir.write("config", vec![b'\n'; (64 << 20) + 1]);
-    check(&dir, &["guest.elf", "--kconfig", "config"]).exits(125).explains(&["longer than 64 MiB"]);
+    dir.write("config", vec![b'\n'; (16 << 20) + 1]);
+    check(&dir, &["guest.elf", "--kconfig", "config"]).exits(125).explains(&["longer than 16 MiB"]);
 }
 
 fn wrong() {

@@ -140,7 +140,7 @@ mod tests {
             (bzimage(0x20f, 1, 0, text), Format::Bzimage, None),
             (bzimage(0x20f, 1, 0xffff, text), Format::Bzimage, None),
             (bzimage(0x20f, 1, 0x600, b"6.1/../../etc \0"), Format::Bzimage, None),
-            (bzimage(0x20f, 1, 0x600, b"6\x1b[2J \0"), Format::Bzimage, None),
+            (bzimage(0x20f, 1, 0x600, b"6\x1b[2J \0"), Format::Bzimage, some("6")),
             (bzimage(0x20f, 1, 0x600, &[b'6'; 200]), Format::Bzimage, None),
         ];
         for (image, format, version) in rows {

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::Files;
 use super::image::{self, Format};
 use super::table::Need;
-use crate::host;
 use crate::host::modules::name;
+
+/// The longest configuration or index that is read, in bytes: ten times those of any distribution.
+const MOST: u64 = 16 << 20;
 
 /// Where a kernel has something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +75,12 @@ impl Known {
 }
 
 fn text(file: File) -> Result<String> {
-    Ok(String::from_utf8_lossy(&host::read(file)?).into_owned())
+    let mut bytes = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len())? > MOST {
+        bail!("longer than {} MiB", MOST >> 20);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The symbols of a configuration that are set, without `CONFIG_`.
