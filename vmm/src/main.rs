@@ -6,6 +6,7 @@
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
+mod backtraces;
 mod breach;
 mod cgroup;
 mod cli;
@@ -141,6 +142,7 @@ fn refuse(refusal: &Refusal) -> u8 {
 }
 
 fn main() {
+    backtraces::never();
     // A confined launcher has no calls for what the standard library does at a panic's end.
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));
