@@ -34,6 +34,17 @@ pub struct Guest {
     pub console: Option<File>,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// What takes the place of the user's stdin and stdout.
+    pub streams: Option<Streams>,
+}
+
+/// A guest's own input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// What is typed.
+    pub input: File,
+    /// What is written.
+    pub output: File,
 }
 
 /// The kernel's command line with the agent.
@@ -81,6 +92,7 @@ impl Guest {
             agent: true,
             console,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 
@@ -100,6 +112,7 @@ impl Guest {
             agent: false,
             console: None,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 }

@@ -14,6 +14,7 @@
 //! | [`jail`] | the layers around a running guest's workers, read from /proc |
 //! | [`missing`] | hosts that lack a layer |
 //! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
+//! | [`replay`] | fuzz programs in a virtual machine, against what their models say |
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
@@ -36,6 +37,7 @@ mod lives;
 mod memory;
 mod missing;
 mod operator;
+mod replay;
 mod violations;
 
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         forbidden::tests(),
         doctor::tests(),
         drill::tests(),
+        replay::tests(),
         operator::tests(),
         errors::tests(),
     ];
