@@ -69,6 +69,8 @@ pub struct Script {
     listens: bool,
     memory: Vec<u8>,
     rings: [Rings; 2],
+    /// The device was started, and the program has not let it come to rest since.
+    fresh: [bool; 2],
 }
 
 impl Script {
@@ -83,6 +85,7 @@ impl Script {
             listens: !log,
             memory,
             rings: [Rings::default(), Rings::default()],
+            fresh: [false; 2],
         }
     }
 
@@ -95,6 +98,16 @@ impl Script {
 
     fn push_set(&mut self, device: usize, offset: u64, value: u64) {
         self.ops.push(set(number(device), offset, value));
+    }
+
+    /// A device looks at its rings when it is started: in a program, when it comes to rest for the first
+    /// time after that; a guest's does at once. So the guest has it look again.
+    fn look_again(&mut self, device: usize) {
+        if std::mem::take(&mut self.fresh[device]) {
+            self.move_buffers(device);
+            self.push_set(device, register::QUEUE_NOTIFY, 0);
+            self.push_set(device, register::QUEUE_NOTIFY, 1);
+        }
     }
 
     /// Rings that do not lie in a program's memory must not lie in the guest's.
@@ -163,7 +176,14 @@ impl Machine for Script {
         if offset == register::QUEUE_READY && value & 1 != 0 {
             self.move_ring(device);
         }
+        let was_started = self.rings[device].started;
+        let stops = offset == register::STATUS && value == 0
+            || offset == register::QUEUE_READY && value & 1 == 0;
+        if was_started && stops {
+            self.settle(device);
+        }
         self.rings[device].set(offset, value);
+        self.fresh[device] = self.rings[device].started && (self.fresh[device] || !was_started);
         self.push_set(device, offset, value.into());
         self.done.register_writes += 1;
     }
@@ -175,6 +195,7 @@ impl Machine for Script {
     }
 
     fn settle(&mut self, device: usize) {
+        self.look_again(device);
         let rings = &self.rings[device];
         if !rings.started {
             return;
