@@ -1,13 +1,15 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
-//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run, [`replay`] plays fuzz programs. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
-//! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
+//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run, [`ps`] lists
+//! what runs, [`replay`] plays fuzz programs. The story of a run: [`cli`] says what is wanted, [`host`] opens
+//! every file it names, [`guest`] puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
 mod breach;
 mod cgroup;
 mod cli;
+mod companion;
 mod confine;
 mod doctor;
 mod drill;
@@ -20,6 +22,7 @@ mod initramfs;
 mod layers;
 mod limits;
 mod outcome;
+mod ps;
 mod replay;
 mod report;
 mod sandbox;
@@ -30,16 +33,17 @@ mod supervise;
 mod watched;
 
 use std::fs::File;
+use std::io::Write;
 
-use anyhow::Result;
-use clap::Parser;
-use clap::error::ErrorKind;
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use worker::jail::layers::Layers;
 use worker::jail::leave;
 
-use cli::{Cli, Command, CommonArgs, JailArgs};
+use cli::{Command, CommonArgs, JailArgs, Read, Refusal};
+use companion::Stopped;
 use guest::Guest;
+use host::processes::Process;
 use limits::Limits;
 use report::End;
 use supervise::{Rules, Watch};
@@ -47,8 +51,15 @@ use supervise::{Rules, Watch};
 /// Exit status of a command line that cannot be.
 const USAGE: u8 = 2;
 
-/// Runs a guest from its files to its end.
+/// Runs a guest from its files to its end, which may be that it is not started.
 fn run(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
+    let id = ps::id(&Process::own()?);
+    let mut end = begin(limits, jail, guest).unwrap_or_else(|error| End::refused(&error));
+    end.id = id;
+    Ok(end)
+}
+
+fn begin(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
     let watch = Watch::new(limits.time)?;
     let guest = guest()?;
     let rules = Rules {
@@ -63,22 +74,27 @@ fn run(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -
 }
 
 /// Does what the command line asks for; returns the exit status.
-fn obey(cli: &Cli) -> Result<u8> {
-    match &cli.command {
+fn obey(read: &Read) -> Result<u8> {
+    if let Some(text) = read.config()? {
+        return say(&text).map(|()| 0);
+    }
+    match &read.cli.command {
         Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
         Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
-        Command::Image(args) => image::run(args),
+        Command::Image(args) => image::run(args).map(|()| 0),
+        Command::Ps(args) => ps::run(args),
+        Command::Completions(args) => cli::completions(args),
+        Command::Man(args) => cli::man(args),
     }
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
 fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end =
-        run(options.limits(), &options.jail, guest).unwrap_or_else(|error| End::refused(&error));
+    let end = run(options.limits(), &options.jail, guest)?;
     tell(report, &end)
 }
 
@@ -107,22 +123,25 @@ fn complain(line: &str) {
     }
 }
 
+/// Writes to stdout; colours only where that is a terminal that may have them.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads no further does not want to know.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}
+
 /// A usage error in one line; help and version as they are.
-fn refuse(error: &clap::Error) -> u8 {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+fn refuse(refusal: &Refusal) -> u8 {
+    match refusal {
+        Refusal::Told(error) => {
             let _ = error.print();
-            0
+            if error.use_stderr() { USAGE } else { 0 }
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            USAGE
-        }
-        _ => {
-            let text = error.to_string();
-            let text = text.split("\n\n").next().unwrap_or_default();
-            let words: Vec<&str> = text.split_whitespace().collect();
-            complain(&format!("{} (see --help)", words.join(" ").trim_start_matches("error: ")));
+        Refusal::Usage(line) => {
+            complain(line);
             USAGE
         }
     }
@@ -134,12 +153,15 @@ fn main() {
         complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));
         leave(outcome::FAILED)
     }));
-    let status = match Cli::try_parse() {
-        Ok(cli) => obey(&cli).unwrap_or_else(|error| {
+    let status = match Read::of(std::env::args_os().collect()) {
+        Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            outcome::FAILED
+            match error.is::<Stopped>() {
+                true => outcome::BREACH,
+                false => outcome::FAILED,
+            }
         }),
-        Err(error) => refuse(&error),
+        Err(refusal) => refuse(&refusal),
     };
     // The launcher is confined by now: the calls of a returning main are not among its own.
     leave(status)

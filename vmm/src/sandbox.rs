@@ -25,8 +25,9 @@ use crate::host;
 use crate::identity::Identity;
 use crate::layers::Given;
 use crate::outcome::in_words;
-use crate::spawn::{Child, Program, spawn};
+use crate::spawn::{Program, spawn};
 use crate::streams;
+use crate::watched::Watched;
 
 /// One worker, started.
 #[derive(Debug)]
@@ -36,9 +37,9 @@ pub struct Worker {
     /// What it was told to be.
     pub plan: Plan,
     /// The process.
-    pub child: Child,
-    /// The reading end of its status pipe.
-    pub status: OwnedFd,
+    pub process: Watched,
+    /// It said that every layer is on, and they were read back.
+    pub sealed: bool,
 }
 
 /// A sandbox whose workers have been started and whose guest has not.
@@ -265,7 +266,8 @@ impl Parts {
         };
         let child = spawn(program, plan.layers, admit)
             .with_context(|| format!("cannot start the {name} worker"))?;
-        Ok(Worker { name, plan: plan.clone(), child, status })
+        let process = Watched::new(child, status);
+        Ok(Worker { name, plan: plan.clone(), process, sealed: false })
     }
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.

@@ -18,6 +18,8 @@
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
+//! | [`profiles`] | options from a file, and printed as one |
+//! | [`shell`] | `ps`, completions, manual pages, tables as JSON |
 //! | [`errors`] | what casemate refuses, and in which words |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
@@ -37,7 +39,9 @@ mod lives;
 mod memory;
 mod missing;
 mod operator;
+mod profiles;
 mod replay;
+mod shell;
 mod violations;
 
 use std::process::ExitCode;
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         drill::tests(),
         replay::tests(),
         operator::tests(),
+        profiles::tests(),
+        shell::tests(),
         errors::tests(),
     ];
     tests::suite::run("bare", suites.into_iter().flatten().collect())
