@@ -8,6 +8,7 @@
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`violations`] | what a guest may not do to its devices |
+//! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
 //! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
 //! | [`bounds`] | time, output, report: what there is no end to by itself |
@@ -32,6 +33,7 @@ mod drill;
 mod ends;
 mod errors;
 mod forbidden;
+mod hostile;
 mod images;
 mod jail;
 mod leftovers;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         console::tests(),
         disk::tests(),
         violations::tests(),
+        hostile::tests(),
         lives::tests(),
         leftovers::tests(),
         bounds::tests(),
