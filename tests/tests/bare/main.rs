@@ -7,6 +7,7 @@
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
+//! | [`disk_limits`] | images that stay as they are, caps and rates |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
@@ -28,6 +29,7 @@
 mod bounds;
 mod console;
 mod disk;
+mod disk_limits;
 mod doctor;
 mod drill;
 mod ends;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         memory::tests(),
         console::tests(),
         disk::tests(),
+        disk_limits::tests(),
         violations::tests(),
         hostile::tests(),
         lives::tests(),
