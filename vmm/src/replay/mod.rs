@@ -21,9 +21,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use devices::blk::{SECTOR, Shape};
 use devices::bounds::Bounds;
+use devices::throttle::Rates;
 use rustix::fs::{MemfdFlags, memfd_create};
 use steps::driver::SECTORS;
 use steps::play::{Knobs, play};
+use worker::plan::Backing;
 
 use crate::cli::JailArgs;
 use crate::guest::{Guest, Streams};
@@ -121,6 +123,8 @@ fn guest(script: &Script, knobs: Knobs, disk: File, output: File) -> Result<Gues
         );
     }
     let shape = Shape { sectors: SECTORS, read_only: knobs.read_only };
+    let (backing, rates) = (Backing::Image, Rates::NONE);
+    let image = Image { file: disk, shape, backing, copy: None, rates };
     Ok(Guest {
         kernel: nameless("guest", &kernel)?,
         name: "the program's guest".to_owned(),
@@ -128,7 +132,7 @@ fn guest(script: &Script, knobs: Knobs, disk: File, output: File) -> Result<Gues
         cmdline: Default::default(),
         memory: script::MEMORY,
         cpus: 1,
-        disks: vec![Image { file: disk, shape }],
+        disks: vec![image],
         agent: false,
         console: None,
         output: bounds(),
