@@ -37,6 +37,17 @@ pub struct Guest {
     pub early: bool,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// What takes the place of the user's stdin and stdout.
+    pub streams: Option<Streams>,
+}
+
+/// A guest's own input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// What is typed.
+    pub input: File,
+    /// What is written.
+    pub output: File,
 }
 
 /// The kernel's command line with the agent.
@@ -92,6 +103,7 @@ impl Guest {
             console,
             early: args.common.earlycon,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 
@@ -112,6 +124,7 @@ impl Guest {
             console: None,
             early: args.common.earlycon,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 }

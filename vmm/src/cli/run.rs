@@ -98,16 +98,8 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SIZE", default_value = limits::RATE,
           value_parser = limits::parse_rate)]
     pub max_output_rate: u64,
-    /// Refuse to start without this layer in full, or below this level of it [repeatable]
-    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
-          value_parser = layers::parse_requirement)]
-    pub require: Vec<Requirement>,
-    /// Start even where this layer is missing
-    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
-    pub insecure_allow_missing: Vec<Layer>,
-    /// Let workers make forbidden system calls, and list the rules that would allow them
-    #[arg(long)]
-    pub insecure_learn_syscalls: bool,
+    #[command(flatten)]
+    pub jail: JailArgs,
     /// Give the guest a write-only early console, and show what it says there
     ///
     /// It is one more device, if a small one: I/O port 0x3f8, as Linux' `earlyprintk=ttyS0,115200` wants
@@ -133,13 +125,22 @@ impl RunArgs {
     }
 }
 
-impl CommonArgs {
-    /// What any run is limited to.
-    pub fn limits(&self) -> Limits {
-        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
-        Limits { time: self.timeout, boot: Time(None), output }
-    }
+/// What the jail has to be like.
+#[derive(Debug, Args)]
+pub struct JailArgs {
+    /// Refuse to start without this layer in full, or below this level of it [repeatable]
+    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
+          value_parser = layers::parse_requirement)]
+    pub require: Vec<Requirement>,
+    /// Start even where this layer is missing
+    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
+    pub insecure_allow_missing: Vec<Layer>,
+    /// Let workers make forbidden system calls, and list the rules that would allow them
+    #[arg(long)]
+    pub insecure_learn_syscalls: bool,
+}
 
+impl JailArgs {
     /// The options that weaken the default, as they were given.
     pub fn insecure(&self) -> Vec<String> {
         let missing = self.insecure_allow_missing.iter();
@@ -147,5 +148,13 @@ impl CommonArgs {
             missing.map(|layer| format!("insecure-allow-missing {}", layer.name())).collect();
         options.extend(self.insecure_learn_syscalls.then(|| "insecure-learn-syscalls".to_owned()));
         options
+    }
+}
+
+impl CommonArgs {
+    /// What any run is limited to.
+    pub fn limits(&self) -> Limits {
+        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
+        Limits { time: self.timeout, boot: Time(None), output }
     }
 }

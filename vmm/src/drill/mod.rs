@@ -201,6 +201,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         console: None,
         early: false,
         output: Bounds::NONE,
+        streams: None,
     })
 }
 
