@@ -36,12 +36,27 @@ pub struct Guest {
     pub agent: bool,
     /// Where the kernel's console is kept.
     pub console: Option<File>,
+    /// There is an early console.
+    pub early: bool,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// What takes the place of the user's stdin and stdout.
+    pub streams: Option<Streams>,
+}
+
+/// A guest's own input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// What is typed.
+    pub input: File,
+    /// What is written.
+    pub output: File,
 }
 
 /// The kernel's command line with the agent.
 const CMDLINE: &str = "console=hvc0 quiet panic=-1 reboot=a";
+/// The same with an early console, on which the kernel is not to be quiet.
+const CMDLINE_EARLY: &str = "console=hvc0 panic=-1 reboot=a earlyprintk=ttyS0,115200";
 
 impl Guest {
     /// A guest that runs a command under the agent.
@@ -84,14 +99,16 @@ impl Guest {
             kernel,
             name: format!("kernel {path:?}"),
             initrd: Some(initrd),
-            cmdline: CMDLINE.into(),
+            cmdline: if args.common.earlycon { CMDLINE_EARLY } else { CMDLINE }.into(),
             memory: args.common.mem,
             cpus: args.common.cpus,
             disks,
             terminal: args.tty,
             agent: true,
             console,
+            early: args.common.earlycon,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 
@@ -111,7 +128,9 @@ impl Guest {
             terminal: false,
             agent: false,
             console: None,
+            early: args.common.earlycon,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 }

@@ -57,6 +57,8 @@ pub struct Sandbox {
     pub agent: bool,
     /// The kernel's console is kept in a file.
     pub console_file: bool,
+    /// There is an early console.
+    pub early: bool,
     /// What is booted, for messages.
     pub boots: String,
     /// Size of guest RAM in bytes.
@@ -121,6 +123,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         terminal: parts.guest.terminal,
         agent: parts.guest.agent,
         console_file: parts.guest.console.is_some(),
+        early: parts.guest.early,
         boots: parts.guest.name,
         memory: parts.guest.memory,
         cgroup: cgroup.ok(),
@@ -207,13 +210,14 @@ impl Parts {
         let (go_out, go) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
         let (orders_out, orders) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
+        let null = host::null()?;
         let parts = Self {
             wires: devices.iter().map(wires).collect::<Result<_>>()?,
             memory: memory(guest.memory, devices.len())?,
             devices,
             kvm,
-            streams: Streams::of_user(host::null()?.into())?,
-            null: host::null()?,
+            streams: Streams::of(&guest, null.as_fd())?,
+            null,
             go: go_out,
             orders: orders_out,
             guest,
@@ -232,14 +236,15 @@ impl Parts {
             Role::Vcpu {
                 cpus: self.guest.cpus,
                 initrd: self.guest.initrd.is_some(),
+                early: self.guest.early,
                 cmdline: self.guest.cmdline.clone(),
             },
             Role::Console {
                 agent: self.guest.agent,
                 log: self.guest.console.is_some(),
                 output: self.guest.output,
-                forms: streams::forms(self.guest.terminal, self.guest.console.as_ref()),
-                file_size: streams::most_file_size(self.guest.console.as_ref(), self.guest.output),
+                forms: streams::forms(&self.guest),
+                file_size: streams::most_file_size(&self.guest),
             },
         ];
         let disks =

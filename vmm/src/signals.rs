@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 /// What is forwarded to the command.
 const FORWARDED: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-/// The terminal has another size: SIGWINCH.
+/// The terminal has another size, which without `-t` is nobody's business: SIGWINCH.
 pub const RESIZED: u8 = 28;
 
 /// The forwarded signals, blocked and readable.
@@ -21,10 +21,8 @@ impl Signals {
     /// Blocks the signals and opens a descriptor that they can be read from. From here on Ctrl-Z does
     /// nothing: it would stop the launcher alone, and the console worker, which is in no job of the
     /// shell's, would go on to read what is typed into the shell.
-    ///
-    /// With `terminal`, a new size of it is among the signals.
-    pub fn block(terminal: bool) -> Result<Self> {
-        let set = set(terminal);
+    pub fn block() -> Result<Self> {
+        let set = set();
         // SAFETY: to be ignored takes no handler.
         unsafe { libc::signal(libc::SIGTSTP, libc::SIG_IGN) };
         // SAFETY: `set` is an initialized signal set; the old mask is not asked for.
@@ -57,19 +55,18 @@ impl Signals {
 
 /// Unblocks the signals again, for a process that is about to become another program.
 pub fn unblock() {
-    let set = set(true);
+    let set = set();
     // SAFETY: `set` is an initialized signal set; the old mask is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
-fn set(terminal: bool) -> libc::sigset_t {
+fn set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: `set` is a place for a signal set, which sigemptyset initializes.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     // SAFETY: sigemptyset has initialized it.
     let mut set = unsafe { set.assume_init() };
-    let resized = terminal.then_some(i32::from(RESIZED));
-    for signal in FORWARDED.into_iter().chain(resized) {
+    for signal in FORWARDED.into_iter().chain([i32::from(RESIZED)]) {
         // SAFETY: `set` is initialized and the number is a signal's.
         unsafe { libc::sigaddset(&raw mut set, signal) };
     }

@@ -11,9 +11,10 @@ use devices::visible::Form;
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::getpgrp;
-use rustix::stdio::{stderr, stdin, stdout};
+use rustix::stdio;
 use rustix::termios::{InputModes, isatty, tcgetattr, tcgetpgrp};
 
+use crate::guest::Guest;
 use crate::host;
 
 /// What may be written besides the guest's own output: a line on what was dropped.
@@ -31,22 +32,27 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Those of this process: terminals opened anew where they can be, so that none blocks and each is
-    /// for one direction, everything else as it is. `null`: what stdin is when it is not for the guest.
-    pub fn of_user(null: OwnedFd) -> Result<Self> {
-        let input = if in_background() { Some(Ok(null)) } else { None };
-        let input = input.unwrap_or_else(|| anew(stdin(), host::terminal::for_reading));
+    /// The guest's own, or else those of this process: terminals opened anew where they can be, so that
+    /// none blocks and each is for one direction, everything else as it is. `null`: what stdin is when it
+    /// is not for the guest.
+    pub fn of(guest: &Guest, null: BorrowedFd<'_>) -> Result<Self> {
+        let input = match &guest.streams {
+            Some(streams) => streams.input.as_fd(),
+            None if in_background() => null,
+            None => stdio::stdin(),
+        };
         let output = |fd| anew(fd, host::terminal::for_writing);
-        let streams = input.and_then(|stdin| {
-            Ok(Self { stdin, stdout: output(stdout())?, stderr: output(stderr())? })
-        });
-        streams.context("cannot duplicate the standard streams")
+        anew(input, host::terminal::for_reading)
+            .and_then(|stdin| {
+                Ok(Self { stdin, stdout: output(stdout(guest))?, stderr: output(stdio::stderr())? })
+            })
+            .context("cannot duplicate the standard streams")
     }
 }
 
 /// A terminal as `open` opens it, or else `fd` itself once more.
 fn anew(
-    fd: BorrowedFd<'static>,
+    fd: BorrowedFd<'_>,
     open: fn(BorrowedFd<'_>) -> Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd, Errno> {
     match isatty(fd).then(|| open(fd)) {
@@ -56,11 +62,12 @@ fn anew(
     }
 }
 
-/// How stdout, stderr and the kernel's console in its file are written. `raw`: stdout is a terminal that is
-/// the command's, as was asked for.
-pub fn forms(raw: bool, console: Option<&File>) -> [Form; 3] {
-    let stdout = if raw { Form::Exact } else { form_of(stdout()) };
-    [stdout, form_of(stderr()), console.map_or(Form::Exact, |file| form_of(file.as_fd()))]
+/// How stdout, stderr and the kernel's console in its file are written. A terminal that is the command's,
+/// as was asked for, gets everything.
+pub fn forms(guest: &Guest) -> [Form; 3] {
+    let stdout = if guest.terminal { Form::Exact } else { form_of(stdout(guest)) };
+    let console = guest.console.as_ref().map_or(Form::Exact, |file| form_of(file.as_fd()));
+    [stdout, form_of(stdio::stderr()), console]
 }
 
 /// How the guest's output is written to `fd`: a terminal only shows it.
@@ -83,13 +90,25 @@ fn form_of_locale(variable: impl Fn(&str) -> Option<String>) -> Form {
 /// True when stdin is a terminal on which another job is in front. What is typed there is not for the
 /// guest, and the console worker, being in a session of its own, would not be stopped for reading it.
 pub fn in_background() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|front| front != getpgrp())
+    tcgetpgrp(stdio::stdin()).is_ok_and(|front| front != getpgrp())
 }
 
 /// The size that no file behind the console worker's outputs grows beyond, in bytes: the worker keeps
 /// `output` itself, and this holds when it has been taken over. `u64::MAX`: no bound, as was asked for.
-pub fn most_file_size(console: Option<&File>, output: Bounds) -> u64 {
-    let outputs = [end_of(stdout()), end_of(stderr())].into_iter().flatten();
+pub fn most_file_size(guest: &Guest) -> u64 {
+    most(stdout(guest), guest.console.as_ref(), guest.output)
+}
+
+/// What a guest's output goes to.
+fn stdout(guest: &Guest) -> BorrowedFd<'_> {
+    match &guest.streams {
+        Some(streams) => streams.output.as_fd(),
+        None => stdio::stdout(),
+    }
+}
+
+fn most(stdout: BorrowedFd<'_>, console: Option<&File>, output: Bounds) -> u64 {
+    let outputs = [end_of(stdout), end_of(stdio::stderr())].into_iter().flatten();
     // Both may be the same file.
     let outputs = outputs.max().map(|end| end.saturating_add(output.bytes.saturating_mul(2)));
     let console = console.and_then(|file| end_of(file.as_fd()));
@@ -149,7 +168,7 @@ mod tests {
     fn the_console_file_counts_with_its_own_bound() {
         let file = tempfile::tempfile().unwrap();
         let bounds = Bounds { bytes: 0, per_second: u64::MAX };
-        let most = most_file_size(Some(&file), bounds);
+        let most = most(stdio::stdout(), Some(&file), bounds);
         assert!(most >= kernel_log::MAX_FILE as u64 + SLACK, "{most}");
     }
 }

@@ -58,11 +58,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to keep the time and to hold back signals, with a terminal also those of a new size.
-    pub fn new(limit: Time, terminal: bool) -> Result<Self> {
+    /// Begins to keep the time and to hold back signals.
+    pub fn new(limit: Time) -> Result<Self> {
         let begun = Instant::now();
         let deadline = limit.0.and_then(|timeout| begun.checked_add(timeout));
-        Ok(Self { begun, deadline, signals: Signals::block(terminal)? })
+        Ok(Self { begun, deadline, signals: Signals::block()? })
     }
 
     /// Lets the guest run and waits until it is over and nothing of the sandbox is left.
@@ -94,7 +94,7 @@ struct Run {
 impl Run {
     fn new(watch: Watch, mut sandbox: Sandbox, rules: Rules) -> Self {
         let names = sandbox.workers.iter().map(|worker| worker.name.clone());
-        let facts = Facts::new(sandbox.agent, sandbox.boots.clone(), names);
+        let facts = Facts::new(sandbox.agent, sandbox.early, sandbox.boots.clone(), names);
         let workers = sandbox.workers.drain(..).collect();
         Self {
             watch,
@@ -111,7 +111,8 @@ impl Run {
 
     /// Waits for the next event and takes note of it. Returns the outcome once it is known.
     fn turn(&mut self) -> Option<Outcome> {
-        self.wait(self.watch.deadline);
+        let boot = self.boot_deadline();
+        self.wait([self.watch.deadline, boot].into_iter().flatten().min());
         self.listen();
         // Not before: until then Ctrl-C is for casemate.
         if let Some(keeper) =
@@ -125,7 +126,19 @@ impl Run {
         if self.watch.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some(Outcome::Timeout);
         }
-        self.facts.outcome()
+        self.facts.outcome().or_else(|| self.boot_timeout())
+    }
+
+    /// When the guest has to have started the command.
+    fn boot_deadline(&self) -> Option<Instant> {
+        let deadline = self.facts.boot_deadline(self.rules.limits.boot.0?)?;
+        self.watch.begun.checked_add(deadline)
+    }
+
+    /// The outcome, if the guest has not started the command in time.
+    fn boot_timeout(&self) -> Option<Outcome> {
+        self.boot_deadline().filter(|deadline| Instant::now() >= *deadline)?;
+        Some(self.facts.boot_timeout(self.rules.limits.boot.0?))
     }
 
     /// Waits until a worker or a signal wants attention, or `until`.
@@ -216,6 +229,10 @@ impl Run {
                     Err(error) => self.facts.refuse(in_words(&error)),
                 }
             }
+            Record::Early(bytes) => match self.facts.note_early(index, &bytes) {
+                Some(line) => complain(&format!("early console: {line}")),
+                None => self.facts.note(index, Record::Early(bytes), self.watch.begun.elapsed()),
+            },
             record => self.facts.note(index, record, self.watch.begun.elapsed()),
         }
     }
@@ -224,8 +241,7 @@ impl Run {
     fn take_signals(&mut self) -> Option<Outcome> {
         while let Some(signal) = self.watch.signals.next() {
             if signal == RESIZED {
-                let (rows, columns) = terminal::size();
-                self.order(Order::Resize(rows, columns));
+                self.resize();
                 continue;
             }
             self.signals += 1;
@@ -236,6 +252,14 @@ impl Run {
             self.order(Order::Signal(signal));
         }
         None
+    }
+
+    /// Passes on the size of the terminal, if it is the guest's.
+    fn resize(&self) {
+        if self.sandbox.terminal {
+            let (rows, columns) = terminal::size();
+            self.order(Order::Resize(rows, columns));
+        }
     }
 
     /// Tells the console worker. If its pipe is full or closed, it has ended or is stuck, and the third
@@ -291,6 +315,7 @@ impl Run {
             phases: self.facts.phases,
             peaks,
             kernel_log: self.facts.kernel_log,
+            early: self.facts.early,
             findings: self.findings,
             insecure: self.rules.insecure,
             limits: Some(limits),

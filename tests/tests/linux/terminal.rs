@@ -46,7 +46,8 @@ fn shell() {
     terminal.press("\x03");
     say(&mut terminal, "echo is $?", "is 130\r\n");
     // Ctrl-D ends the input of the program in front.
-    terminal.press("cat; echo cat ended with $?\r");
+    terminal.press("echo now$((1+1)); cat; echo ended with $?\r");
+    terminal.find("now2\r\n", LIMIT);
     say(&mut terminal, "line", "line\r\nline\r\n");
     terminal.press("\x04");
     terminal.find("ended with 0\r\n", LIMIT);

@@ -14,21 +14,24 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use run::{BootArgs, CommonArgs, RunArgs};
+pub use run::{BootArgs, CommonArgs, JailArgs, RunArgs};
 pub use shell::{CompletionsArgs, ManArgs, completions, man};
 pub use values::{Access, DiskArg, FileArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::image::ImageArgs;
+use crate::kernel::KernelArgs;
 use crate::limits;
 use crate::ps::PsArgs;
+use crate::replay::ReplayArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status:
   the command's own; 128+N when signal N ended it
     2  usage
-  118  the guest ended without a status (panic, reset, power-off)
+  118  the guest ended without a status (panic, reset, power-off), or did not
+       start the command in time (--boot-timeout)
   119  the guest broke the device contract
   120  the jail stopped a worker
   124  the time was up
@@ -67,6 +70,13 @@ pub enum Command {
     /// code by writing it, one byte, to I/O port 0x603.
     #[command(after_help = after_help())]
     Boot(BootArgs),
+    /// Play a fuzz program, or a recorded run, in a virtual machine
+    ///
+    /// A bare guest makes the accesses that FILE, an input of the fuzz target `whole`, makes of the devices:
+    /// in the jail that `run` has, under KVM, with a disk and a console of its own that are gone afterwards.
+    /// Says what happened, and what of the program a guest cannot do.
+    #[command(after_help = EXIT_STATUS)]
+    Replay(ReplayArgs),
     /// Tell whether this host is fit to hold hostile guests
     ///
     /// Looks at KVM, the CPU's weaknesses and their mitigations, memory, what the jail needs, and the
@@ -83,6 +93,8 @@ pub enum Command {
     /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
     /// image and do nothing else.
     Image(ImageArgs),
+    /// Look at guest kernels
+    Kernel(KernelArgs),
     /// List the running sandboxes of this user
     Ps(PsArgs),
     /// Print a shell's completions

@@ -47,6 +47,10 @@ pub struct RunArgs {
     /// too. Without it, a terminal only shows what the guest writes, and obeys nothing of it.
     #[arg(short, long)]
     pub tty: bool,
+    /// End the run if the command has not started by this time after the guest; `none` to wait for ever
+    #[arg(long, value_name = "DURATION", default_value = limits::BOOT,
+          value_parser = limits::parse_time)]
+    pub boot_timeout: Time,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
@@ -103,16 +107,15 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SIZE", default_value = limits::RATE,
           value_parser = limits::parse_rate)]
     pub max_output_rate: u64,
-    /// Refuse to start without this layer in full, or below this level of it [repeatable]
-    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
-          value_parser = layers::parse_requirement)]
-    pub require: Vec<Requirement>,
-    /// Start even where this layer is missing
-    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
-    pub insecure_allow_missing: Vec<Layer>,
-    /// Let workers make forbidden system calls, and list the rules that would allow them
+    #[command(flatten)]
+    pub jail: JailArgs,
+    /// Give the guest a write-only early console, and show what it says there
+    ///
+    /// It is one more device, if a small one: I/O port 0x3f8, as Linux' `earlyprintk=ttyS0,115200` wants
+    /// it (`boot` takes that on --cmdline). At most 512 lines are shown, and none of their control
+    /// characters.
     #[arg(long)]
-    pub insecure_learn_syscalls: bool,
+    pub earlycon: bool,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -124,13 +127,29 @@ pub struct CommonArgs {
     pub print_config: bool,
 }
 
-impl CommonArgs {
+impl RunArgs {
     /// What the run is limited to.
     pub fn limits(&self) -> Limits {
-        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
-        Limits { time: self.timeout, output }
+        Limits { boot: self.boot_timeout, ..self.common.limits() }
     }
+}
 
+/// What the jail has to be like.
+#[derive(Debug, Args)]
+pub struct JailArgs {
+    /// Refuse to start without this layer in full, or below this level of it [repeatable]
+    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
+          value_parser = layers::parse_requirement)]
+    pub require: Vec<Requirement>,
+    /// Start even where this layer is missing
+    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
+    pub insecure_allow_missing: Vec<Layer>,
+    /// Let workers make forbidden system calls, and list the rules that would allow them
+    #[arg(long)]
+    pub insecure_learn_syscalls: bool,
+}
+
+impl JailArgs {
     /// The options that weaken the default, as they were given.
     pub fn insecure(&self) -> Vec<String> {
         let missing = self.insecure_allow_missing.iter();
@@ -138,5 +157,13 @@ impl CommonArgs {
             missing.map(|layer| format!("insecure-allow-missing {}", layer.name())).collect();
         options.extend(self.insecure_learn_syscalls.then(|| "insecure-learn-syscalls".to_owned()));
         options
+    }
+}
+
+impl CommonArgs {
+    /// What any run is limited to.
+    pub fn limits(&self) -> Limits {
+        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
+        Limits { time: self.timeout, boot: Time(None), output }
     }
 }

@@ -122,7 +122,7 @@ pub fn run(args: &DrillArgs) -> Result<u8> {
 struct Interrupted(u8);
 
 fn drill(args: &DrillArgs) -> Result<Result<Report, Interrupted>> {
-    let signals = Signals::block(false)?;
+    let signals = Signals::block()?;
     let program = host::companion("casemate-prober")?;
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
@@ -200,7 +200,9 @@ fn guest(laid: &Laid) -> Result<Guest> {
         disks: vec![disk("writable.img", Access::Write)?, disk("read-only.img", Access::Read)?],
         agent: true,
         console: None,
+        early: false,
         output: Bounds::NONE,
+        streams: None,
     })
 }
 
