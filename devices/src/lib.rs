@@ -5,6 +5,7 @@
 //! | [`mmio`] | register state machine of the transport | vcpu worker |
 //! | [`control`] | the messages between the two sides | both |
 //! | [`link`] | the device's side: rings on and off, kicks, interrupts | device workers |
+//! | [`wires`] | the descriptors that this goes through | device workers |
 //! | [`ring`], [`chain`] | split virtqueue, and one request's guest memory | device workers |
 //! | [`blk`], [`disk`] | virtio-blk requests, and the image behind them | blk worker |
 //! | [`console`] | virtio-console | console worker |
@@ -37,6 +38,7 @@ pub mod sink;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod violation;
+pub mod wires;
 
 /// Guest RAM as the devices see it.
 pub type Memory = vm_memory::GuestMemoryMmap<()>;

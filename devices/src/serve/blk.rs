@@ -9,26 +9,17 @@ use crate::blk::Blk;
 use crate::disk::Disk;
 use crate::link::{Event, Link};
 use crate::violation::Fault;
+use crate::wires::{Descriptors, Wires};
 
 /// A block device and its transport.
 #[derive(Debug)]
-pub struct BlkLoop<'m, D> {
-    link: Link<'m>,
+pub struct BlkLoop<'m, D, W = Descriptors> {
+    link: Link<'m, W>,
     device: Blk<'m, D>,
     busy: bool,
 }
 
-impl<'m, D: Disk> BlkLoop<'m, D> {
-    /// A loop that has not begun.
-    pub fn new(link: Link<'m>, device: Blk<'m, D>) -> Self {
-        Self { link, device, busy: false }
-    }
-
-    /// The device.
-    pub fn device(&mut self) -> &mut Blk<'m, D> {
-        &mut self.device
-    }
-
+impl<D: Disk> BlkLoop<'_, D> {
     /// Serves until the virtual machine ends, and what the guest left then.
     pub fn run(&mut self) -> Result<(), Fault> {
         while self.turn(true)? != Turn::Ended {}
@@ -37,15 +28,31 @@ impl<'m, D: Disk> BlkLoop<'m, D> {
 
     /// One turn. With `wait`, it begins when there is something to do.
     pub fn turn(&mut self, wait: bool) -> Result<Turn, Fault> {
-        let (message, kicked) = {
-            let kick = self.link.kick(0).ok_or(Fault::Control)?;
-            let mut fds = [
-                PollFd::from_borrowed_fd(self.link.control(), PollFlags::IN),
-                PollFd::from_borrowed_fd(kick, PollFlags::IN),
-            ];
-            poll_for(&mut fds, (!wait || self.busy).then_some(Duration::ZERO))?;
-            (ready(&fds[0]), ready(&fds[1]))
-        };
+        let wires = self.link.wires();
+        let kick = wires.kick(0).ok_or(Fault::Control)?;
+        let mut fds = [
+            PollFd::from_borrowed_fd(wires.control(), PollFlags::IN),
+            PollFd::from_borrowed_fd(kick, PollFlags::IN),
+        ];
+        poll_for(&mut fds, (!wait || self.busy).then_some(Duration::ZERO))?;
+        let (message, kicked) = (ready(&fds[0]), ready(&fds[1]));
+        self.act(message, kicked)
+    }
+}
+
+impl<'m, D: Disk, W: Wires> BlkLoop<'m, D, W> {
+    /// A loop that has not begun.
+    pub fn new(link: Link<'m, W>, device: Blk<'m, D>) -> Self {
+        Self { link, device, busy: false }
+    }
+
+    /// The device.
+    pub fn device(&mut self) -> &mut Blk<'m, D> {
+        &mut self.device
+    }
+
+    /// What one turn does, once it is known what woke it: a control message, a kick.
+    pub fn act(&mut self, message: bool, kicked: bool) -> Result<Turn, Fault> {
         if message && self.control()? {
             return Ok(Turn::Ended);
         }

@@ -203,13 +203,13 @@ impl Blk {
             let image = &mut self.image;
             let mut offset = usize::try_from(at).unwrap();
             walk(runs, skip + request.moved, count, |address, len| {
-                let place = ram.place(address, len).unwrap();
-                let bytes = &mut image[offset..offset + place.len()];
-                offset += place.len();
+                let count = usize::try_from(len).unwrap();
+                let bytes = &mut image[offset..offset + count];
+                offset += count;
                 if is_write {
-                    bytes.copy_from_slice(&ram.0[place]);
+                    bytes.copy_from_slice(ram.bytes(address, len));
                 } else {
-                    ram.0[place].copy_from_slice(bytes);
+                    ram.bytes_mut(address, len).copy_from_slice(bytes);
                 }
             });
             request.moved += count;
@@ -229,7 +229,7 @@ fn request(ram: &Ram, chain: Chain) -> Result<Request, Violation> {
     }
     let mut bytes = Vec::new();
     walk(&chain.readable, 0, HEADER, |at, len| {
-        bytes.extend_from_slice(&ram.0[ram.place(at, len).unwrap()]);
+        bytes.extend_from_slice(ram.bytes(at, len));
     });
     let header = <[u8; 16]>::try_from(bytes).ok().map(|bytes| {
         let [kind, _, low, high] =
