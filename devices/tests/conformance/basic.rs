@@ -147,9 +147,21 @@ pub const ROWS: &[Row] = &[
         Not("RING_RESET is not offered"),
     ),
     (
+        "2.6.1.2.1",
+        Device,
+        "with RING_RESET, looks at a queue's set-up again when it is enabled again",
+        Not("RING_RESET is not offered"),
+    ),
+    (
+        "2.6.1.2.2",
+        Driver,
+        "with RING_RESET, sets a queue up as at first when it enables it again",
+        Not("RING_RESET is not offered"),
+    ),
+    (
         "2.10.2",
         Device,
-        "shows a shared memory region's place as the transport defines it",
+        "has no shared memory region that controls it or carries its data: here, none at all",
         Shown(&[(MMIO, "constants_are_those_of_the_standard")]),
     ),
 ];

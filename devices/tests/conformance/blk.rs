@@ -58,7 +58,19 @@ pub const ROWS: &[Row] = &[
     (
         "5.2.6.1",
         Driver,
-        "sends a FLUSH with sector 0",
+        "should look at the capacity again when the configuration changes",
+        Not("the capacity never changes, and there is no such interrupt"),
+    ),
+    (
+        "5.2.6.1",
+        Driver,
+        "should accept RO if it is offered",
+        Shown(&[(BLK, "requests_do_what_the_standard_says")]),
+    ),
+    (
+        "5.2.6.1",
+        Driver,
+        "sends a FLUSH with sector 0, and should send no data with it",
         Shown(&[(BLK, "requests_do_what_the_standard_says")]),
     ),
     (
@@ -85,11 +97,23 @@ pub const ROWS: &[Row] = &[
     (
         "5.2.6.1",
         Driver,
-        "makes DISCARD, WRITE_ZEROES and SECURE_ERASE lists of segments",
+        "makes DISCARD, WRITE_ZEROES and SECURE_ERASE lists of segments, not too many",
+        Not(UNSUPPORTED),
+    ),
+    (
+        "5.2.6.1",
+        Driver,
+        "takes nothing for granted of what was discarded, or of a list that failed",
         Not(UNSUPPORTED),
     ),
     ("5.2.6.1", Driver, "sends no GET_LIFETIME without LIFETIME", Not(UNSUPPORTED)),
     ("5.2.6.1", Driver, "switches write-back off only with CONFIG_WCE", Not(WCE)),
+    (
+        "5.2.6.2",
+        Device,
+        "may change its capacity, and should say so",
+        Not("the capacity never changes"),
+    ),
     (
         "5.2.6.2",
         Device,
@@ -119,6 +143,30 @@ pub const ROWS: &[Row] = &[
         Device,
         "answers UNSUPP to DISCARD, WRITE_ZEROES and SECURE_ERASE that it did not offer",
         Shown(&[(BLK, "requests_do_what_the_standard_says")]),
+    ),
+    (
+        "5.2.6.2",
+        Device,
+        "answers UNSUPP to them if a flag is unknown, or is `unmap` in a DISCARD",
+        Shown(&[(BLK, "requests_do_what_the_standard_says")]),
+    ),
+    (
+        "5.2.6.2",
+        Device,
+        "without ZONED, answers UNSUPP to every request about zones",
+        Shown(&[(BLK, "requests_do_what_the_standard_says")]),
+    ),
+    (
+        "5.2.6.2",
+        Device,
+        "does not offer LIFETIME if it cannot tell",
+        Shown(&[(MMIO, "devices_say_what_they_are")]),
+    ),
+    (
+        "5.2.6.2",
+        Device,
+        "should clear write_zeroes_may_unmap if nothing can be unmapped",
+        Shown(&[(MMIO, "configuration_space_reads_at_every_offset_and_width_and_is_read_only")]),
     ),
     (
         "5.2.6.2",

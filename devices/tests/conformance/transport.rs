@@ -49,6 +49,15 @@ pub const ROWS: &[Row] = &[
     (
         "3.3.1",
         Driver,
+        "changes no descriptor that is exposed to a live queue",
+        Shown(&[(
+            "tests/promises/chain.rs",
+            "what_the_driver_changes_after_the_chain_was_taken_changes_nothing",
+        )]),
+    ),
+    (
+        "3.3.1",
+        Driver,
         "frees a queue's buffers only after it took the queue back or reset the device",
         Shown(&[
             (MMIO, "a_driver_that_takes_a_queue_back_stops_the_device_and_reads_zero"),

@@ -26,7 +26,6 @@
 
 pub mod archive;
 pub mod blk;
-pub mod bytes;
 pub mod console;
 pub mod control;
 pub mod fetch;
@@ -41,6 +40,8 @@ pub mod seeds;
 pub mod streams;
 pub mod tar;
 pub mod whole;
+
+pub use steps::bytes;
 
 /// A fuzz target's name and body.
 pub type Target = (&'static str, fn(&[u8]));

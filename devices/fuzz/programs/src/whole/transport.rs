@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use devices::control::{Geometry, Message};
+use devices::control::Message;
 use devices::link::{Event, Link};
 use devices::mmio::{Action, Identity};
 use devices::testing::Machine;
@@ -10,7 +10,7 @@ use devices::testing::Machine;
 use super::wires::InMemory;
 use crate::control::{Outcome, State};
 use crate::model;
-use crate::rig::{Guest, Queue};
+use crate::rig::Guest;
 
 /// A device's registers, control socket, kicks and interrupt.
 #[derive(Debug)]
@@ -26,9 +26,6 @@ pub struct Transport {
     pub state: State,
     /// Messages that the worker has not heard yet.
     inbox: VecDeque<Vec<u8>>,
-    queues: [Queue; 2],
-    /// Where this device's rings are.
-    base: [u64; 2],
     /// The worker has not heard of a kick yet.
     pub kicked: bool,
     /// The worker has ended.
@@ -40,8 +37,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A device whose rings lie from these addresses on.
-    pub fn new(machine: Machine, identity: Identity, base: [u64; 2]) -> Self {
+    /// A device after power-on.
+    pub fn new(machine: Machine, identity: Identity) -> Self {
         Self {
             machine,
             wires: None,
@@ -50,8 +47,6 @@ impl Transport {
             registers: model::registers::Registers::new(identity),
             state: State::new(identity),
             inbox: VecDeque::new(),
-            queues: base.map(|at| Queue::new(at, 16)),
-            base,
             kicked: false,
             dead: false,
             raised: false,
@@ -83,27 +78,12 @@ impl Transport {
         self.registers = model::registers::Registers::new(self.identity);
         self.state = State::new(self.identity);
         self.inbox.clear();
-        self.queues = self.base.map(|at| Queue::new(at, 16));
         (self.kicked, self.dead, self.raised, self.pending) = (false, false, false, 0);
     }
 
     /// The wires of [`Transport::again_in_memory`].
     pub fn in_memory(&self) -> &'static InMemory {
         self.in_memory
-    }
-
-    /// The driver's side of a queue.
-    pub fn queue(&mut self, index: usize) -> &mut Queue {
-        &mut self.queues[index]
-    }
-
-    /// Chooses a place for queue `index`, with `1 << size` descriptors or the most there can be,
-    /// and clears it.
-    pub fn place(&mut self, guest: &mut Guest, index: usize, size: u32) -> Geometry {
-        let size = (1 << size).min(self.identity.queues[index]);
-        self.queues[index] = Queue::new(self.base[index], size);
-        self.queues[index].clear(guest);
-        self.queues[index].geometry
     }
 
     /// Writes a register, the real one and the model's.
