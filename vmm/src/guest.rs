@@ -5,9 +5,10 @@ use std::fs::File;
 
 use anyhow::Result;
 use devices::bounds::Bounds;
+use devices::throttle::Rates;
 use protocol::task::Task;
 
-use crate::cli::{BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
+use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
 use crate::host::{self, Image};
 use crate::initramfs;
 
@@ -55,7 +56,12 @@ impl Guest {
             Some(rootfs) => rootfs.clone(),
             None => FileArg { path: host::default_rootfs()?, sum: None },
         };
-        let root = DiskArg { path: rootfs.path, read_only: true, sum: rootfs.sum };
+        let root = DiskArg {
+            path: rootfs.path,
+            access: Access::Read,
+            rates: Rates::NONE,
+            sum: rootfs.sum,
+        };
         let root = host::image("root file system", &root)?;
         let agent = host::read(host::companion("casemate-agent")?)?;
         let task = Task {

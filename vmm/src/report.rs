@@ -10,6 +10,7 @@ use serde::Serialize;
 use worker::jail::layers::Layer;
 
 use crate::breach::Call;
+use crate::disks::DiskReport;
 use crate::facts::Phases;
 use crate::layers::{Finding, State};
 use crate::limits::{self, InForce};
@@ -18,6 +19,8 @@ use crate::outcome::{Outcome, in_words};
 /// Everything there is to say about a run.
 #[derive(Debug)]
 pub struct End {
+    /// What `casemate ps` called it.
+    pub id: String,
     /// How it ended.
     pub outcome: Outcome,
     /// When what happened.
@@ -34,12 +37,15 @@ pub struct End {
     pub limits: Option<InForce>,
     /// Output that was dropped.
     pub dropped: Dropped,
+    /// The disks, their limits and what those cost.
+    pub disks: Vec<DiskReport>,
 }
 
 impl End {
     /// The end of a run that never began.
     pub fn refused(error: &anyhow::Error) -> Self {
         Self {
+            id: String::new(),
             outcome: Outcome::Refused(in_words(error)),
             phases: Phases::default(),
             peaks: Vec::new(),
@@ -48,12 +54,15 @@ impl End {
             insecure: Vec::new(),
             limits: None,
             dropped: Dropped::default(),
+            disks: Vec::new(),
         }
     }
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// What `casemate ps` called it.
+    id: &'a str,
     /// What ended the run; see `Outcome::kind`.
     outcome: &'static str,
     exit_status: u8,
@@ -120,6 +129,7 @@ fn text(end: &End) -> Result<String> {
 
 fn report(end: &End) -> Report<'_> {
     Report {
+        id: &end.id,
         outcome: end.outcome.kind(),
         exit_status: end.outcome.exit_status(),
         code: match end.outcome {

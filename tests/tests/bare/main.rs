@@ -7,6 +7,7 @@
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
+//! | [`disk_limits`] | images that stay as they are, caps and rates |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
 //! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
@@ -17,6 +18,8 @@
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
+//! | [`profiles`] | options from a file, and printed as one |
+//! | [`shell`] | `ps`, completions, manual pages, tables as JSON |
 //! | [`errors`] | what casemate refuses, and in which words |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
@@ -24,6 +27,7 @@
 mod bounds;
 mod console;
 mod disk;
+mod disk_limits;
 mod doctor;
 mod drill;
 mod ends;
@@ -36,6 +40,8 @@ mod lives;
 mod memory;
 mod missing;
 mod operator;
+mod profiles;
+mod shell;
 mod violations;
 
 use std::process::ExitCode;
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
         memory::tests(),
         console::tests(),
         disk::tests(),
+        disk_limits::tests(),
         violations::tests(),
         lives::tests(),
         leftovers::tests(),
@@ -57,6 +64,8 @@ fn main() -> ExitCode {
         doctor::tests(),
         drill::tests(),
         operator::tests(),
+        profiles::tests(),
+        shell::tests(),
         errors::tests(),
     ];
     tests::suite::run("bare", suites.into_iter().flatten().collect())

@@ -67,8 +67,13 @@ pub struct BootArgs {
 /// What both take.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// Add a raw disk image, for reading and writing unless `,ro` is added
-    #[arg(long, value_name = "FILE[,ro][,sha256=HEX]", value_parser = parse_disk)]
+    /// Add a raw disk image
+    ///
+    /// For reading and writing; `,ro` for reading alone. With `,ephemeral` the guest may write, the
+    /// image stays as it is, and what was written is gone with the run: `,max=SIZE` of it at most (4 GiB).
+    /// `,max-rate=SIZE` and `,max-ops=N` bound bytes and requests in a second, `,sha256=HEX` refuses
+    /// any other file.
+    #[arg(long, value_name = "FILE[,OPTION…]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
     /// Guest memory in MiB, or with a unit: 512M, 4G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
@@ -102,6 +107,12 @@ pub struct CommonArgs {
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Take options from a TOML file; those on the command line stand in place of the file's
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the options that would be in force, as such a file, and run nothing
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 impl CommonArgs {

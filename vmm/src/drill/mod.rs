@@ -19,13 +19,14 @@ mod probe;
 mod text;
 
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 use bare::Op;
 use clap::Args;
 use devices::bounds::Bounds;
+use devices::throttle::Rates;
 use prober::catalogue;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Serialize;
@@ -33,12 +34,13 @@ use worker::jail::layers::Layers;
 use worker::plan::Plan;
 
 use crate::cgroup::{Cgroup, Limits};
-use crate::cli::DiskArg;
+use crate::cli::{Access, DiskArg};
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
 use crate::outcome::in_words;
 use crate::sandbox::Parts;
+use crate::say;
 use crate::signals::Signals;
 use bait::Laid;
 use matrix::{Matrix, Scope};
@@ -101,7 +103,7 @@ struct Report {
 /// Drills, prints what came of it, and returns the exit status.
 pub fn run(args: &DrillArgs) -> Result<u8> {
     if args.list {
-        print(&text::list())?;
+        say(&if args.json { text::list_json()? } else { text::list() })?;
         return Ok(0);
     }
     let report = match drill(args)? {
@@ -112,17 +114,8 @@ pub fn run(args: &DrillArgs) -> Result<u8> {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => text::report(&report.workers, report.no_cgroup.as_deref())?,
     };
-    print(&text)?;
+    say(&text)?;
     Ok(if report.held { 0 } else { BREACHED })
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut stdout = anstream::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // The status tells the same to those who read no further.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write the report"),
-    }
 }
 
 /// A signal ended the drill, which has cleaned up.
@@ -187,10 +180,11 @@ fn try_all(
 
 /// A guest that would end at once, with a writable and a read-only disk.
 fn guest(laid: &Laid) -> Result<Guest> {
-    let disk = |name: &str, read_only| {
+    let disk = |name: &str, access| {
         let path = laid.dir().join(name);
         std::fs::write(&path, [0; 4096]).context("cannot make a disk image")?;
-        host::image("disk image", &DiskArg { path, read_only, sum: None })
+        let disk = DiskArg { path, access, rates: Rates::NONE, sum: None };
+        host::image("disk image", &disk)
     };
     let kernel = memfd_create("kernel", MemfdFlags::CLOEXEC).context("cannot make a memfd")?;
     let mut kernel = File::from(kernel);
@@ -202,7 +196,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         cmdline: Default::default(),
         memory: MEMORY,
         cpus: 1,
-        disks: vec![disk("writable.img", false)?, disk("read-only.img", true)?],
+        disks: vec![disk("writable.img", Access::Write)?, disk("read-only.img", Access::Read)?],
         agent: true,
         console: None,
         output: Bounds::NONE,

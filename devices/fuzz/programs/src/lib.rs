@@ -26,6 +26,7 @@
 
 pub mod archive;
 pub mod blk;
+pub mod clock;
 pub mod console;
 pub mod control;
 pub mod fetch;
