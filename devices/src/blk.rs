@@ -45,8 +45,7 @@ const RO: u64 = 1 << spec::VIRTIO_BLK_F_RO;
 const SEG_MAX: u64 = 1 << spec::VIRTIO_BLK_F_SEG_MAX;
 const HEADER: usize = 16;
 
-/// The most bytes that one call of [`Blk::serve`] moves, however long the requests are. A flush, which
-/// takes as long as the host's disk does, uses up what is left: a reset waits for one at most.
+/// The most bytes that one call of [`Blk::serve`] moves. A flush, slow as it may be, ends a call.
 const BUDGET: usize = 1024 * 1024;
 
 /// What the guest is told about a disk.
@@ -130,7 +129,6 @@ pub struct Blk<'m, D> {
     /// A flush failed. The kernel reports that once and forgets the data; the guest shall not be
     /// told later that it is durable.
     lost: bool,
-    /// The image was flushed in this turn.
     flushed: bool,
     /// The request that the last turn's budget did not suffice for.
     current: Option<Request<'m>>,
@@ -198,7 +196,6 @@ impl<'m, D: Disk> Blk<'m, D> {
     pub fn serve(&mut self, memory: &'m Memory, ring: &mut Ring) -> Result<Progress, Violation> {
         let mut progress = Progress::default();
         let mut budget = BUDGET;
-        self.flushed = false;
         for _ in 0..=ring.size() {
             let mut request = match self.current.take() {
                 Some(request) => request,
@@ -226,7 +223,7 @@ impl<'m, D: Disk> Blk<'m, D> {
             let written = request.answer(result.map_or_else(|status| status, |_| Status::Ok));
             ring.push(memory, request.chain.head, written)?;
             progress.used = true;
-            if budget == 0 || self.flushed {
+            if std::mem::take(&mut self.flushed) || budget == 0 {
                 break;
             }
         }
