@@ -26,10 +26,6 @@ const TURNS: usize = 100_000;
 /// The most that a program may have typed and not read.
 const TYPED: usize = 32 * 1024;
 
-/// The most bytes of output that are written of a console that is no log: little, so that programs
-/// get there.
-const BOUND: usize = 4096;
-
 /// What lives longer than a program: descriptors.
 pub struct Lasting {
     transport: Transport,
@@ -120,18 +116,20 @@ pub struct Terminal<'a> {
     told: Rc<Told>,
     /// How much of the model's output there was before it had to prove itself.
     before: usize,
+    /// The model gave up.
+    entangled: bool,
 }
 
 impl<'a> Terminal<'a> {
     /// A device after power-on, joined to two streams or to a log.
-    pub fn new(lasting: &'a mut Lasting, is_log: bool, by_descriptors: bool) -> Self {
+    pub fn new(lasting: &'a mut Lasting, is_log: bool, bound: usize, by_descriptors: bool) -> Self {
         let Lasting { transport, output, input } = lasting;
         output.renew();
         input.renew();
         let (joined, stdin) = if is_log {
             (Joined::KernelLog(KernelLog::new(Some(output.writer()))), None)
         } else {
-            let bounds = Bounds { bytes: BOUND as u64, ..Bounds::NONE };
+            let bounds = Bounds { bytes: bound as u64, ..Bounds::NONE };
             (Joined::Raw(Raw::new(output.writer()).within(bounds)), Some(input.reader()))
         };
         let inputs = Inputs { stdin, signals: None };
@@ -158,10 +156,21 @@ impl<'a> Terminal<'a> {
             heard_end: false,
             model,
             seen: Vec::new(),
-            bound: if is_log { usize::MAX } else { BOUND },
+            bound: if is_log { usize::MAX } else { bound },
             told,
             before: 0,
+            entangled: false,
         }
+    }
+
+    /// The model could not say what had to happen.
+    pub fn is_entangled(&self) -> bool {
+        self.entangled
+    }
+
+    /// What came out.
+    pub fn seen(&self) -> &[u8] {
+        &self.seen
     }
 
     /// Lets the loop come to rest, and its reader read meanwhile.
@@ -255,7 +264,8 @@ impl Device for Terminal<'_> {
         // Two queues are served by turns. Where one's buffers are the other's, or are the rings,
         // the order in which they are is not the model's to say; and a worker that ends leaves
         // what it was at.
-        if self.transport.dead || self.model.is_entangled(BUFFERS) {
+        self.entangled = !self.transport.dead && self.model.is_entangled(BUFFERS);
+        if self.transport.dead || self.entangled {
             guest.learn();
             self.transport.dead = true;
             return;
