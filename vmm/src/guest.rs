@@ -2,14 +2,18 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use devices::bounds::Bounds;
 use devices::throttle::Rates;
 use protocol::task::Task;
 
-use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
+use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, PlaceArg, RunArgs, ScratchArg};
+use crate::ext4;
+use crate::host::directory::Most;
 use crate::host::{self, Image};
+use crate::image;
 use crate::initramfs;
 
 /// A guest, ready to be started.
@@ -64,6 +68,18 @@ impl Guest {
         };
         let root = host::image("root file system", &root)?;
         let agent = host::read(host::companion("casemate-agent")?)?;
+        let mut disks = vec![root];
+        disks.append(&mut images(&args.common)?);
+        let scratch =
+            args.scratch.map(|scratch| add(&mut disks, scratch_disk(scratch)?)).transpose()?;
+        let mut inputs = Vec::new();
+        for PlaceArg { directory, place } in &args.input {
+            if inputs.iter().any(|(_, other)| other == place) {
+                bail!("two directories come in at {place:?} (--in DIR:PATH gives each a place)");
+            }
+            let disk = input_disk(directory, args)?;
+            inputs.push((add(&mut disks, disk)?, place.clone()));
+        }
         let task = Task {
             modules: Vec::new(),
             argv: args.argv.clone(),
@@ -71,11 +87,11 @@ impl Guest {
             workdir: args.workdir.clone(),
             user: args.user,
             hostname: args.hostname.clone().map(OsString::from),
+            scratch,
+            inputs,
         };
         let initrd = initramfs::build(&agent, &modules, task)?;
         let console = args.console.as_deref().map(host::create).transpose()?;
-        let mut disks = vec![root];
-        disks.append(&mut images(&args.common)?);
         Ok(Self {
             kernel,
             name: format!("kernel {path:?}"),
@@ -108,6 +124,28 @@ impl Guest {
             output: args.common.limits().output,
         })
     }
+}
+
+/// Adds a disk; returns the name of its device in the guest.
+fn add(disks: &mut Vec<Image>, disk: Image) -> Result<OsString> {
+    let letter = (b'a'..=b'z').nth(disks.len()).context("too many disks")?;
+    disks.push(disk);
+    Ok(format!("/dev/vd{}", char::from(letter)).into())
+}
+
+/// An empty file system in a file without a name.
+fn scratch_disk(scratch: ScratchArg) -> Result<Image> {
+    let file = host::temporary()?;
+    ext4::format(&file, scratch.size)?;
+    Image::temporary(file, scratch.rates)
+}
+
+/// A file system with a copy of a directory.
+fn input_disk(directory: &Path, args: &RunArgs) -> Result<Image> {
+    let most = Most { bytes: args.max_in, option: "--max-in" };
+    let file = image::of_directory(directory, most, &args.common.insecure_allow_missing)
+        .with_context(|| format!("cannot bring in {directory:?}"))?;
+    Image::read_only(file)
 }
 
 fn images(args: &CommonArgs) -> Result<Vec<Image>> {

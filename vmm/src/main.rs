@@ -14,6 +14,7 @@ mod confine;
 mod disks;
 mod doctor;
 mod drill;
+mod ext4;
 mod facts;
 mod guest;
 mod host;

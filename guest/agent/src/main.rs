@@ -87,7 +87,7 @@ extern "C" fn main() -> ! {
 
 /// Runs the task from the root disk to the command's end, and leaves every disk clean.
 fn run(task: &Task, modules: &Modules, channel: &mut Channel) -> Result<End, Failed> {
-    root::enter(modules)?;
+    root::enter(task, modules)?;
     let name = task.hostname.as_deref().unwrap_or(OsStr::new("casemate"));
     rustix::system::sethostname(name.as_bytes()).map_err(|errno| {
         Failed::setup(format!("cannot set host name {name:?}: {}", cause(errno)))

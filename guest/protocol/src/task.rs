@@ -24,6 +24,10 @@ pub struct Task {
     pub user: Option<(u32, u32)>,
     /// Host name; `casemate` when absent.
     pub hostname: Option<OsString>,
+    /// The disk that what is written to the root goes to, an empty ext4; memory when absent.
+    pub scratch: Option<OsString>,
+    /// Disks of files from the host, and where they are mounted for reading.
+    pub inputs: Vec<(OsString, OsString)>,
 }
 
 /// What makes bytes not a task.
@@ -60,6 +64,12 @@ impl Task {
         if let Some(name) = &self.hostname {
             put("hostname", name);
         }
+        if let Some(disk) = &self.scratch {
+            put("scratch", disk);
+        }
+        for (disk, place) in &self.inputs {
+            put("in", &[disk, place].map(OsString::as_os_str).join(OsStr::new(":")));
+        }
         bytes
     }
 
@@ -85,6 +95,14 @@ impl Task {
                     task.user = Some((id(uid)?, id(gid)?));
                 }
                 b"hostname" => task.hostname = Some(value),
+                b"scratch" => task.scratch = Some(value),
+                b"in" => {
+                    // A device's name holds no colon.
+                    let value = value.as_bytes();
+                    let at = value.iter().position(|&byte| byte == b':').ok_or_else(malformed)?;
+                    let part = |part: &[u8]| OsString::from_vec(part.to_vec());
+                    task.inputs.push((part(&value[..at]), part(&value[at + 1..])));
+                }
                 _ => return Err(malformed()),
             }
         }
@@ -106,6 +124,8 @@ mod tests {
             workdir: Some("/tmp".into()),
             user: Some((1000, u32::MAX)),
             hostname: Some("x".into()),
+            scratch: Some("/dev/vdb".into()),
+            inputs: vec![("/dev/vdc".into(), "/in".into()), ("/dev/vdd".into(), "/a:b".into())],
         };
         let least = Task { argv: vec!["true".into()], ..Task::default() };
         for task in [full, least] {
@@ -115,7 +135,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_task_is_refused() {
-        for bytes in [&b""[..], b"arg=x", b"arg\0", b"verb=x\0", b"user=1\0", b"user=a:b\0"] {
+        for bytes in
+            [&b""[..], b"arg=x", b"arg\0", b"verb=x\0", b"user=1\0", b"user=a:b\0", b"in=x\0"]
+        {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }
     }

@@ -8,6 +8,7 @@
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`disk_limits`] | images that stay as they are, caps and rates |
+//! | [`files`] | directories and scratch disks that will not do |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
 //! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
@@ -32,6 +33,7 @@ mod doctor;
 mod drill;
 mod ends;
 mod errors;
+mod files;
 mod forbidden;
 mod images;
 mod jail;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         console::tests(),
         disk::tests(),
         disk_limits::tests(),
+        files::tests(),
         violations::tests(),
         lives::tests(),
         leftovers::tests(),

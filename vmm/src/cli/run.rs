@@ -9,7 +9,8 @@ use worker::jail::layers::Layer;
 use worker::layout;
 
 use super::values::{
-    DiskArg, FileArg, parse_disk, parse_env, parse_file, parse_hostname, parse_memory, parse_user,
+    DiskArg, FileArg, PlaceArg, ScratchArg, parse_disk, parse_env, parse_file, parse_hostname,
+    parse_in, parse_memory, parse_scratch, parse_user,
 };
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
@@ -38,6 +39,18 @@ pub struct RunArgs {
     /// The guest's host name [default: casemate]
     #[arg(long, value_name = "NAME", value_parser = parse_hostname)]
     pub hostname: Option<String>,
+    /// Keep what is written to the root on a temporary disk of this size, not in guest memory
+    ///
+    /// A file without a name in $TMPDIR or /var/tmp, which grows as it is written to. `,max-rate=SIZE` and
+    /// `,max-ops=N` bound bytes and requests in a second (256 MiB and 20000; `none` for no bound).
+    #[arg(long, value_name = "SIZE[,OPTION…]", value_parser = parse_scratch)]
+    pub scratch: Option<ScratchArg>,
+    /// Give the guest a copy of a directory, for reading, at PATH (/in) [repeatable]
+    #[arg(long = "in", value_name = "DIR[:PATH]", value_parser = parse_in)]
+    pub input: Vec<PlaceArg>,
+    /// How much may be in each of these directories
+    #[arg(long, value_name = "SIZE", default_value = limits::IN, value_parser = limits::parse_bytes)]
+    pub max_in: u64,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,

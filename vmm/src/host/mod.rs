@@ -52,6 +52,24 @@ pub struct Image {
     pub rates: Rates,
 }
 
+impl Image {
+    /// A disk in a file without a name, which is gone with the run.
+    pub fn temporary(file: File, rates: Rates) -> Result<Self> {
+        let shape = Shape { sectors: sectors(&file)?, read_only: false };
+        Ok(Self { file, shape, backing: Backing::Temporary, copy: None, rates })
+    }
+
+    /// A disk in a file without a name, which is only read.
+    pub fn read_only(file: File) -> Result<Self> {
+        let shape = Shape { sectors: sectors(&file)?, read_only: true };
+        Ok(Self { file, shape, backing: Backing::Image, copy: None, rates: Rates::NONE })
+    }
+}
+
+fn sectors(file: &File) -> Result<u64> {
+    Ok(file.metadata().context("cannot look at a temporary file")?.len() / SECTOR)
+}
+
 /// Opens a regular file for reading. `what` names its purpose in errors.
 pub fn open(what: &str, path: &Path) -> Result<File> {
     open_with(what, path, OpenOptions::new().read(true))

@@ -1,0 +1,52 @@
+//! Files that come in with a run, and a root that is written to a disk instead of memory.
+
+use serde_json::json;
+use tests::scratch::Scratch;
+use tests::suite::Test;
+
+use crate::{NEEDS, run, script};
+
+/// With 256 MiB of memory, twice as much is written to the root, and found there again.
+const WORK: &str = "
+set -e
+awk -F, '{ sum += $2 } END { print sum }' /in/table.csv
+cat /srv/other/deep/name
+touch /in/x 2>/dev/null || echo read-only
+grep -c ' /in squashfs ro,nosuid,nodev' /proc/mounts
+head -c 512M /dev/zero >/big
+sync
+echo 3 >/proc/sys/vm/drop_caches
+cmp -n 536870912 /big /dev/zero && stat -c %s /big
+cp /in/table.csv /usr/bin/table && rm /usr/bin/awk && ls /usr/bin/table
+";
+
+pub fn tests() -> Vec<Test> {
+    vec![Test::new("files::in_and_a_root_larger_than_memory", NEEDS, files)]
+}
+
+fn files() {
+    let dir = Scratch::new();
+    for name in ["data", "other", "other/deep"] {
+        std::fs::create_dir(dir.path(name)).unwrap();
+    }
+    dir.write("data/table.csv", "a,1\nb,20\nc,300\n");
+    dir.write("other/deep/name", "deep\n");
+    let options = ["--mem", "256M", "--scratch", "1G", "--in", "data", "--in", "other:/srv/other"];
+    let end = run(&dir, &options, &script(WORK)).end();
+    end.exits(0).prints("321\ndeep\nread-only\n1\n536870912\n/usr/bin/table\n").is_silent();
+    let disks = &end.report.as_ref().unwrap()["limits"]["disks"];
+    // The root, the scratch disk, what came in.
+    end.check(disks.as_array().is_some_and(|disks| disks.len() == 4), "expected four disks");
+    let scratch = &disks[1];
+    for (name, expected) in [
+        ("kept_in", json!("temporary")),
+        ("bytes", json!(1_u64 << 30)),
+        ("bytes_per_second", json!(256_u64 << 20)),
+        ("operations_per_second", json!(20_000)),
+        ("refused_writes", json!(0)),
+    ] {
+        end.check(scratch[name] == expected, &format!("{name} should be {expected}"));
+    }
+    end.check(disks[2]["read_only"] == true, "what came in can be written");
+    assert_eq!(dir.list(), ["data", "other", "report.json"]);
+}
