@@ -5,16 +5,20 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use devices::blk::SECTOR;
 use devices::bounds::Bounds;
 use devices::throttle::Rates;
+use protocol::collected::ARCHIVE;
 use protocol::task::Task;
 
 use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, PlaceArg, RunArgs, ScratchArg};
+use crate::collect::Output;
 use crate::ext4;
 use crate::host::directory::Most;
 use crate::host::{self, Image};
 use crate::image;
 use crate::initramfs;
+use crate::limits;
 
 /// A guest, ready to be started.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Guest {
     pub console: Option<File>,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// Directories that something comes out to.
+    pub collected: Vec<Output>,
 }
 
 /// The kernel's command line with the agent.
@@ -80,6 +86,15 @@ impl Guest {
             let disk = input_disk(directory, args)?;
             inputs.push((add(&mut disks, disk)?, place.clone()));
         }
+        let (mut outputs, mut collected) = (Vec::new(), Vec::new());
+        for PlaceArg { directory, place } in &args.output {
+            if inputs.iter().chain(&outputs).any(|(_, other)| other == place) {
+                bail!("{place:?} is taken already (--out DIR:PATH gives each directory a place)");
+            }
+            let (disk, output) = output_disk(directory, args.max_out)?;
+            outputs.push((add(&mut disks, disk)?, place.clone()));
+            collected.push(output);
+        }
         let task = Task {
             modules: Vec::new(),
             argv: args.argv.clone(),
@@ -89,6 +104,7 @@ impl Guest {
             hostname: args.hostname.clone().map(OsString::from),
             scratch,
             inputs,
+            outputs,
         };
         let initrd = initramfs::build(&agent, &modules, task)?;
         let console = args.console.as_deref().map(host::create).transpose()?;
@@ -103,6 +119,7 @@ impl Guest {
             agent: true,
             console,
             output: args.common.limits().output,
+            collected,
         })
     }
 
@@ -122,6 +139,7 @@ impl Guest {
             agent: false,
             console: None,
             output: args.common.limits().output,
+            collected: Vec::new(),
         })
     }
 }
@@ -146,6 +164,17 @@ fn input_disk(directory: &Path, args: &RunArgs) -> Result<Image> {
     let file = image::of_directory(directory, most, &args.common.insecure_allow_missing)
         .with_context(|| format!("cannot bring in {directory:?}"))?;
     Image::read_only(file)
+}
+
+/// An empty disk for an archive, and where what is in it goes.
+fn output_disk(path: &Path, most: u64) -> Result<(Image, Output)> {
+    let file = host::temporary()?;
+    let length = ARCHIVE.saturating_add(image::most_read(most)).min(i64::MAX.unsigned_abs());
+    file.set_len(length - length % SECTOR).context("cannot size a temporary file")?;
+    let disk = file.try_clone().context("cannot keep a temporary file")?;
+    let directory = host::output_directory(path)?;
+    let output = Output { path: path.to_owned(), directory, disk, most };
+    Ok((Image::temporary(file, limits::SCRATCH)?, output))
 }
 
 fn images(args: &CommonArgs) -> Result<Vec<Image>> {

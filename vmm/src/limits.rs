@@ -10,6 +10,7 @@
 //! | output in a second | 64 MiB | a log collector keeps up, a pipeline hardly notices | held back |
 //! | what is written to an ephemeral disk | 4 GiB | builds and databases of a moderate size | I/O errors, counted |
 //! | what comes in with a directory | 4 GiB | more than source trees and data sets of a run | refused, status 125 |
+//! | what comes out to a directory | 1 GiB | as much as of each stream | nothing comes out, status 125 |
 //! | bytes of a scratch disk in a second | 256 MiB | what a disk does, without holding up all others | held back |
 //! | requests of a scratch disk in a second | 20000 | the same | held back |
 //! | kernel's console file | 16 MiB | boots thousands of times over | dropped and counted |
@@ -37,6 +38,8 @@ pub const RATE: &str = "64M";
 pub const EPHEMERAL: u64 = 4 << 30;
 /// The default of how much comes in with each directory.
 pub const IN: &str = "4G";
+/// The default of how much comes out to each directory.
+pub const OUT: &str = "1G";
 /// How fast a disk may be that casemate makes for the guest, unless something else is said.
 pub const SCRATCH: Rates = Rates { bytes: 256 << 20, operations: 20_000 };
 /// The most bytes of a report.

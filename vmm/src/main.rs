@@ -9,6 +9,7 @@
 mod breach;
 mod cgroup;
 mod cli;
+mod collect;
 mod companion;
 mod confine;
 mod disks;

@@ -17,6 +17,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod channel;
+mod collect;
 mod command;
 mod console;
 mod device;
@@ -93,9 +94,13 @@ fn run(task: &Task, modules: &Modules, channel: &mut Channel) -> Result<End, Fai
         Failed::setup(format!("cannot set host name {name:?}: {}", cause(errno)))
     })?;
     network::loopback();
+    collect::prepare(task)?;
     let command = command::start(task)?;
     let reaper = reaper::start(command.pid)?;
     let ended = serve::serve(channel, command, reaper);
+    if ended.is_ok() {
+        collect::collect(task);
+    }
     shutdown::settle();
     ended.map_err(|breach| shutdown::give_up(&breach.to_string()))
 }

@@ -28,6 +28,8 @@ pub struct Task {
     pub scratch: Option<OsString>,
     /// Disks of files from the host, and where they are mounted for reading.
     pub inputs: Vec<(OsString, OsString)>,
+    /// Disks for what comes out, and the directories that it comes from.
+    pub outputs: Vec<(OsString, OsString)>,
 }
 
 /// What makes bytes not a task.
@@ -67,8 +69,10 @@ impl Task {
         if let Some(disk) = &self.scratch {
             put("scratch", disk);
         }
-        for (disk, place) in &self.inputs {
-            put("in", &[disk, place].map(OsString::as_os_str).join(OsStr::new(":")));
+        for (key, places) in [("in", &self.inputs), ("out", &self.outputs)] {
+            for (disk, place) in places {
+                put(key, &[disk, place].map(OsString::as_os_str).join(OsStr::new(":")));
+            }
         }
         bytes
     }
@@ -96,18 +100,21 @@ impl Task {
                 }
                 b"hostname" => task.hostname = Some(value),
                 b"scratch" => task.scratch = Some(value),
-                b"in" => {
-                    // A device's name holds no colon.
-                    let value = value.as_bytes();
-                    let at = value.iter().position(|&byte| byte == b':').ok_or_else(malformed)?;
-                    let part = |part: &[u8]| OsString::from_vec(part.to_vec());
-                    task.inputs.push((part(&value[..at]), part(&value[at + 1..])));
-                }
+                b"in" => task.inputs.push(place(&value).ok_or_else(malformed)?),
+                b"out" => task.outputs.push(place(&value).ok_or_else(malformed)?),
                 _ => return Err(malformed()),
             }
         }
         Ok(task)
     }
+}
+
+/// A disk and a place; a device's name holds no colon.
+fn place(value: &OsStr) -> Option<(OsString, OsString)> {
+    let value = value.as_bytes();
+    let at = value.iter().position(|&byte| byte == b':')?;
+    let part = |part: &[u8]| OsString::from_vec(part.to_vec());
+    Some((part(&value[..at]), part(&value[at + 1..])))
 }
 
 #[cfg(test)]
@@ -126,6 +133,7 @@ mod tests {
             hostname: Some("x".into()),
             scratch: Some("/dev/vdb".into()),
             inputs: vec![("/dev/vdc".into(), "/in".into()), ("/dev/vdd".into(), "/a:b".into())],
+            outputs: vec![("/dev/vde".into(), "/out".into())],
         };
         let least = Task { argv: vec!["true".into()], ..Task::default() };
         for task in [full, least] {
@@ -135,9 +143,16 @@ mod tests {
 
     #[test]
     fn what_is_not_a_task_is_refused() {
-        for bytes in
-            [&b""[..], b"arg=x", b"arg\0", b"verb=x\0", b"user=1\0", b"user=a:b\0", b"in=x\0"]
-        {
+        for bytes in [
+            &b""[..],
+            b"arg=x",
+            b"arg\0",
+            b"verb=x\0",
+            b"user=1\0",
+            b"user=a:b\0",
+            b"in=x\0",
+            b"out=\0",
+        ] {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }
     }

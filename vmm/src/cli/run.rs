@@ -10,7 +10,7 @@ use worker::layout;
 
 use super::values::{
     DiskArg, FileArg, PlaceArg, ScratchArg, parse_disk, parse_env, parse_file, parse_hostname,
-    parse_in, parse_memory, parse_scratch, parse_user,
+    parse_in, parse_memory, parse_out, parse_scratch, parse_user,
 };
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
@@ -51,6 +51,16 @@ pub struct RunArgs {
     /// How much may be in each of these directories
     #[arg(long, value_name = "SIZE", default_value = limits::IN, value_parser = limits::parse_bytes)]
     pub max_in: u64,
+    /// Collect what the command leaves at PATH (/out) in a directory, which is made or has to be empty
+    /// [repeatable]
+    ///
+    /// Files and directories come out, without owners and times. A link, a device, a set-id bit or more than
+    /// --max-out refuses it all; then the exit status is 125, unless the command had another than 0.
+    #[arg(long = "out", value_name = "DIR[:PATH]", value_parser = parse_out)]
+    pub output: Vec<PlaceArg>,
+    /// How much may come out to each of these directories
+    #[arg(long, value_name = "SIZE", default_value = limits::OUT, value_parser = limits::parse_bytes)]
+    pub max_out: u64,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,

@@ -141,6 +141,10 @@ pub fn parse_in(text: &str) -> Result<PlaceArg, String> {
     parse_place(text, "/in")
 }
 
+pub fn parse_out(text: &str) -> Result<PlaceArg, String> {
+    parse_place(text, "/out")
+}
+
 /// `DIR[:PATH]`: a place is what begins with a slash after the last colon.
 fn parse_place(text: &str, default: &str) -> Result<PlaceArg, String> {
     let (directory, place) = match text.rsplit_once(":/") {

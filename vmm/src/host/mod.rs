@@ -208,6 +208,29 @@ pub fn create(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Opens a directory for output, which is made if it is not there and has to be empty.
+pub fn output_directory(path: &Path) -> Result<File> {
+    let failed = || format!("cannot use {path:?} for output");
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(failed);
+        }
+        _ => {}
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty()).with_context(failed)?;
+    let entries = rustix::fs::Dir::read_from(&directory).with_context(failed)?;
+    for entry in entries {
+        let entry = entry.with_context(failed)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            bail!(
+                "cannot use {path:?} for output: it is not empty, and nothing there is overwritten"
+            );
+        }
+    }
+    Ok(directory.into())
+}
+
 /// Opens /dev/kvm.
 pub fn kvm() -> Result<File> {
     /// Major and minor number that Linux gives to KVM (Documentation/admin-guide/devices.txt).

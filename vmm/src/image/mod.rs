@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use image::order::{Order, Task};
+pub use image::unpack::most_read;
 use image::word::Word;
 use rustix::fs::{MemfdFlags, memfd_create};
 use worker::jail::layers::{Layer, Layers};
