@@ -47,6 +47,9 @@ pub struct Guest {
     pub collected: Vec<Output>,
 }
 
+/// What comes out at most, in bytes, when no less is asked for.
+const MOST_OUT: u64 = 512 << 30;
+
 /// The kernel's command line with the agent.
 const CMDLINE: &str = "console=hvc0 quiet panic=-1 reboot=a";
 
@@ -169,7 +172,9 @@ fn input_disk(directory: &Path, args: &RunArgs) -> Result<Image> {
 /// An empty disk for an archive, and where what is in it goes.
 fn output_disk(path: &Path, most: u64) -> Result<(Image, Output)> {
     let file = host::temporary()?;
-    let length = ARCHIVE.saturating_add(image::most_read(most)).min(i64::MAX.unsigned_abs());
+    // No file system takes a file without any end.
+    let most = most.min(MOST_OUT);
+    let length = ARCHIVE + image::most_read(most);
     file.set_len(length - length % SECTOR).context("cannot size a temporary file")?;
     let disk = file.try_clone().context("cannot keep a temporary file")?;
     let directory = host::output_directory(path)?;

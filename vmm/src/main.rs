@@ -96,7 +96,10 @@ fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Res
         complain(&line);
     }
     let cost = limits::dropped_in_words(&end.dropped).into_iter();
-    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
+    // What is the outcome was said already.
+    let reasons = end.collected.iter().filter_map(|collected| collected.reason.clone());
+    let reasons = reasons.filter(|reason| end.outcome.message().as_ref() != Some(reason));
+    cost.chain(disks::full_in_words(&end.disks)).chain(reasons).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }

@@ -1,8 +1,8 @@
 //! The guest's PID 1: the initramfs' `/init`.
 //!
 //! It loads the kernel's modules, opens the channel to the host, puts a private overlay over the
-//! read-only root disk, runs the task's command there, carries its streams, says how it ended and
-//! powers the guest off. One thread serves everything, a second one only reaps processes.
+//! read-only root disk, runs the task's command there, carries its streams, writes what shall come out to
+//! its disks, says how it ended and powers the guest off. One thread serves everything, a second one only reaps processes.
 //!
 //! | ends with | when |
 //! |---|---|

@@ -7,7 +7,7 @@ use tests::suite::Test;
 /// Options, the exit status, and words of the line that refuses them.
 type Row = (&'static str, &'static [&'static str], i32, &'static [&'static str]);
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 13] = [
     (
         "more_than_may_come_in",
         &["--in", "data", "--max-in", "1K"],
@@ -25,6 +25,8 @@ const ROWS: [Row; 11] = [
     ("the_root_as_a_place", &["--in", "data:/"], 2, &["no place in the guest"]),
     ("a_place_that_climbs", &["--in", "data:/a/../b"], 2, &["no place in the guest"]),
     ("no_name", &["--in", ":/in"], 2, &["no directory"]),
+    ("out_to_what_is_not_empty", &["--out", "data"], 125, &["\"data\"", "not empty"]),
+    ("out_of_what_came_in", &["--in", "data:/x", "--out", "new:/x"], 125, &["\"/x\"", "taken"]),
     ("scratch_too_small", &["--scratch", "1M"], 2, &["16 MiB to 1 TiB"]),
     ("scratch_without_end", &["--scratch", "none"], 2, &["16 MiB to 1 TiB"]),
     ("scratch_that_is_kept", &["--scratch", "1G,ro"], 2, &["none of max-rate"]),

@@ -20,8 +20,58 @@ cmp -n 536870912 /big /dev/zero && stat -c %s /big
 cp /in/table.csv /usr/bin/table && rm /usr/bin/awk && ls /usr/bin/table
 ";
 
+/// Reads a table that came in, and leaves a result to come out.
+const RESULT: &str = "
+set -e
+mkdir -p /out/by/name
+python3 -c '
+import csv
+rows = list(csv.reader(open(\"/in/table.csv\")))
+open(\"/out/by/name/sum\", \"w\").write(str(sum(int(row[1]) for row in rows)) + \"\\n\")'
+chmod 755 /out/by/name/sum
+";
+
 pub fn tests() -> Vec<Test> {
-    vec![Test::new("files::in_and_a_root_larger_than_memory", NEEDS, files)]
+    vec![
+        Test::new("files::in_and_a_root_larger_than_memory", NEEDS, files),
+        Test::new("files::a_table_comes_in_and_a_result_out", NEEDS, result),
+        Test::new("files::a_link_does_not_come_out", NEEDS, link),
+        Test::new("files::more_than_may_come_out", NEEDS, too_much),
+    ]
+}
+
+fn result() {
+    let dir = Scratch::new();
+    std::fs::create_dir(dir.path("data")).unwrap();
+    dir.write("data/table.csv", "a,1\nb,20\nc,300\n");
+    let options = ["--in", "data", "--out", "results", "--user", "1000"];
+    let end = run(&dir, &options, &script(RESULT)).end();
+    end.exits(0).is_silent();
+    assert_eq!(dir.read("results/by/name/sum"), b"321\n");
+    let out = &end.report.as_ref().unwrap()["out"];
+    let expected = json!([{"directory": "results", "files": 1, "bytes": 4, "reason": null}]);
+    end.check(*out == expected, &format!("out should be {expected}"));
+    // It is not empty any more, and nothing in it is overwritten.
+    let end = run(&dir, &options, &script(RESULT)).end();
+    end.exits(125).explains(&["\"results\"", "not empty"]);
+}
+
+fn link() {
+    let dir = Scratch::new();
+    let command = script("echo good >/out/good; ln -s /etc/passwd /out/link");
+    let end = run(&dir, &["--out", "results"], &command).end();
+    end.exits(125).outcome("uncollected").explains(&["\"results\"", "\"link\"", "a symbolic link"]);
+    assert_eq!(std::fs::read_dir(dir.path("results")).unwrap().count(), 0);
+}
+
+fn too_much() {
+    let dir = Scratch::new();
+    let command = script("head -c 2M /dev/zero >/out/large; exit 3");
+    let end = run(&dir, &["--out", "results", "--max-out", "1M"], &command).end();
+    end.exits(3).outcome("exited");
+    let reason = end.report.as_ref().unwrap()["out"][0]["reason"].clone();
+    end.check(reason.as_str().is_some_and(|reason| reason.contains("--max-out")), "no reason");
+    assert_eq!(std::fs::read_dir(dir.path("results")).unwrap().count(), 0);
 }
 
 fn files() {

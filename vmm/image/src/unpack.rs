@@ -180,3 +180,7 @@ fn make(
     }
     Ok(unpacked)
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;
