@@ -7,7 +7,7 @@
 //! | [`streams`] | stdin, stdout and stderr |
 //! | [`signals`] | what signals to casemate do to the command |
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
-//! | [`files`] | files that come in, and a root larger than memory |
+//! | [`files`] | files that come in and out, and a root on a disk |
 //! | [`roots`] | root file systems of every kind |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
