@@ -45,6 +45,17 @@ pub struct Guest {
     pub output: Bounds,
     /// Directories that something comes out to.
     pub collected: Vec<Output>,
+    /// What takes the place of the user's stdin and stdout.
+    pub streams: Option<Streams>,
+}
+
+/// A guest's own input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// What is typed.
+    pub input: File,
+    /// What is written.
+    pub output: File,
 }
 
 /// What comes out at most, in bytes, when no less is asked for.
@@ -123,6 +134,7 @@ impl Guest {
             console,
             output: args.common.limits().output,
             collected,
+            streams: None,
         })
     }
 
@@ -143,6 +155,7 @@ impl Guest {
             console: None,
             output: args.common.limits().output,
             collected: Vec::new(),
+            streams: None,
         })
     }
 }
@@ -164,7 +177,7 @@ fn scratch_disk(scratch: ScratchArg) -> Result<Image> {
 /// A file system with a copy of a directory.
 fn input_disk(directory: &Path, args: &RunArgs) -> Result<Image> {
     let most = Most { bytes: args.max_in, option: "--max-in" };
-    let file = image::of_directory(directory, most, &args.common.insecure_allow_missing)
+    let file = image::of_directory(directory, most, &args.common.jail.insecure_allow_missing)
         .with_context(|| format!("cannot bring in {directory:?}"))?;
     Image::read_only(file)
 }

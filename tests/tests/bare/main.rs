@@ -10,12 +10,14 @@
 //! | [`disk_limits`] | images that stay as they are, caps and rates |
 //! | [`files`] | directories and scratch disks that will not do |
 //! | [`violations`] | what a guest may not do to its devices |
+//! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
 //! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
 //! | [`bounds`] | time, output, report: what there is no end to by itself |
 //! | [`jail`] | the layers around a running guest's workers, read from /proc |
 //! | [`missing`] | hosts that lack a layer |
 //! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
+//! | [`replay`] | fuzz programs in a virtual machine, against what their models say |
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
@@ -35,6 +37,7 @@ mod ends;
 mod errors;
 mod files;
 mod forbidden;
+mod hostile;
 mod images;
 mod jail;
 mod leftovers;
@@ -43,6 +46,7 @@ mod memory;
 mod missing;
 mod operator;
 mod profiles;
+mod replay;
 mod shell;
 mod violations;
 
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         disk_limits::tests(),
         files::tests(),
         violations::tests(),
+        hostile::tests(),
         lives::tests(),
         leftovers::tests(),
         bounds::tests(),
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         forbidden::tests(),
         doctor::tests(),
         drill::tests(),
+        replay::tests(),
         operator::tests(),
         profiles::tests(),
         shell::tests(),

@@ -201,6 +201,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         console: None,
         output: Bounds::NONE,
         collected: Vec::new(),
+        streams: None,
     })
 }
 

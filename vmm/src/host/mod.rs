@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -26,11 +27,13 @@ pub mod modules;
 pub mod processes;
 pub mod sum;
 pub mod target;
+mod temporary;
 
 pub use control::{
     CgroupMount, cgroup_mounts, make_cgroup, own_link, parse_cgroup_mounts, proc_link, read_cgroup,
     read_own, read_proc, remove_cgroup, tasks, write_cgroup, write_proc,
 };
+pub use temporary::temporary;
 
 use sum::Sum;
 
@@ -50,24 +53,6 @@ pub struct Image {
     pub copy: Option<File>,
     /// How fast it may be.
     pub rates: Rates,
-}
-
-impl Image {
-    /// A disk in a file without a name, which is gone with the run.
-    pub fn temporary(file: File, rates: Rates) -> Result<Self> {
-        let shape = Shape { sectors: sectors(&file)?, read_only: false };
-        Ok(Self { file, shape, backing: Backing::Temporary, copy: None, rates })
-    }
-
-    /// A disk in a file without a name, which is only read.
-    pub fn read_only(file: File) -> Result<Self> {
-        let shape = Shape { sectors: sectors(&file)?, read_only: true };
-        Ok(Self { file, shape, backing: Backing::Image, copy: None, rates: Rates::NONE })
-    }
-}
-
-fn sectors(file: &File) -> Result<u64> {
-    Ok(file.metadata().context("cannot look at a temporary file")?.len() / SECTOR)
 }
 
 /// Opens a regular file for reading. `what` names its purpose in errors.
@@ -171,15 +156,6 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
     Ok(Image { file, shape, backing, copy, rates: disk.rates })
 }
 
-/// A new file without a name, which is gone with the last process that has it open. It may become large:
-/// not in /tmp, which is memory on many hosts.
-pub fn temporary() -> Result<File> {
-    let directory = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
-    let directory = directory.map_or_else(|| "/var/tmp".into(), PathBuf::from);
-    tempfile::tempfile_in(&directory)
-        .with_context(|| format!("cannot make a temporary file in {directory:?} (TMPDIR)"))
-}
-
 fn is_denied(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
@@ -262,6 +238,12 @@ pub fn null() -> Result<File> {
 pub fn companion(name: &str) -> Result<File> {
     let own = std::env::current_exe().context("cannot find casemate's own executable")?;
     open("the program", &own.with_file_name(name))
+}
+
+/// A file without a name, opened a second time: what is read from it does not move where it is written.
+pub fn again(file: &File) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::open(&path).with_context(|| format!("cannot open {path}"))
 }
 
 /// Reads a whole file that came from [`open`].
