@@ -41,6 +41,8 @@ pub struct Guest {
     pub agent: bool,
     /// Where the kernel's console is kept.
     pub console: Option<File>,
+    /// There is an early console.
+    pub early: bool,
     /// How much output there may be, of each stream.
     pub output: Bounds,
     /// Directories that something comes out to.
@@ -63,6 +65,8 @@ const MOST_OUT: u64 = 512 << 30;
 
 /// The kernel's command line with the agent.
 const CMDLINE: &str = "console=hvc0 quiet panic=-1 reboot=a";
+/// The same with an early console, on which the kernel is not to be quiet.
+const CMDLINE_EARLY: &str = "console=hvc0 panic=-1 reboot=a earlyprintk=ttyS0,115200";
 
 impl Guest {
     /// A guest that runs a command under the agent.
@@ -126,12 +130,13 @@ impl Guest {
             kernel,
             name: format!("kernel {path:?}"),
             initrd: Some(initrd),
-            cmdline: CMDLINE.into(),
+            cmdline: if args.common.earlycon { CMDLINE_EARLY } else { CMDLINE }.into(),
             memory: args.common.mem,
             cpus: args.common.cpus,
             disks,
             agent: true,
             console,
+            early: args.common.earlycon,
             output: args.common.limits().output,
             collected,
             streams: None,
@@ -153,6 +158,7 @@ impl Guest {
             disks: images(&args.common)?,
             agent: false,
             console: None,
+            early: args.common.earlycon,
             output: args.common.limits().output,
             collected: Vec::new(),
             streams: None,

@@ -6,6 +6,7 @@
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
+mod backtraces;
 mod breach;
 mod cgroup;
 mod cli;
@@ -22,6 +23,7 @@ mod host;
 mod identity;
 mod image;
 mod initramfs;
+mod kernel;
 mod layers;
 mod limits;
 mod outcome;
@@ -82,12 +84,13 @@ fn obey(read: &Read) -> Result<u8> {
         return say(&text).map(|()| 0);
     }
     match &read.cli.command {
-        Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
-        Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Run(args) => sandboxed(&args.common, args.limits(), || Guest::with_agent(args)),
+        Command::Boot(args) => sandboxed(&args.common, args.common.limits(), || Guest::bare(args)),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args).map(|()| 0),
+        Command::Kernel(args) => kernel::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Completions(args) => cli::completions(args),
         Command::Man(args) => cli::man(args),
@@ -95,9 +98,13 @@ fn obey(read: &Read) -> Result<u8> {
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
-fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
+fn sandboxed(
+    options: &CommonArgs,
+    limits: Limits,
+    guest: impl FnOnce() -> Result<Guest>,
+) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end = run(options.limits(), &options.jail, guest)?;
+    let end = run(limits, &options.jail, guest)?;
     tell(report, &end)
 }
 
@@ -153,6 +160,7 @@ fn refuse(refusal: &Refusal) -> u8 {
 }
 
 fn main() {
+    backtraces::never();
     // A confined launcher has no calls for what the standard library does at a panic's end.
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));

@@ -42,6 +42,8 @@ pub enum Outcome {
     Panic,
     /// The time was up.
     Timeout,
+    /// The guest did not start the command in time; how far it came.
+    BootTimeout(String),
     /// Signals ended the run.
     Interrupted(u8),
     /// The guest broke the device contract, as this worker found.
@@ -65,6 +67,7 @@ impl Outcome {
             Self::NotFound(_) => NOT_FOUND,
             Self::NotExecutable(_) => NOT_EXECUTABLE,
             Self::PowerOff | Self::Reset | Self::TripleFault | Self::Panic => NO_STATUS,
+            Self::BootTimeout(_) => NO_STATUS,
             Self::Timeout => TIMEOUT,
             Self::Violation(..) => VIOLATION,
             Self::Breach(..) => BREACH,
@@ -85,6 +88,7 @@ impl Outcome {
             Self::TripleFault => "triple-fault",
             Self::Panic => "panic",
             Self::Timeout => "timeout",
+            Self::BootTimeout(_) => "boot-timeout",
             Self::Interrupted(_) => "interrupted",
             Self::Violation(..) => "violation",
             Self::Breach(..) => "breach",
@@ -120,6 +124,7 @@ impl Outcome {
             | Self::NotExecutable(text)
             | Self::Setup(text)
             | Self::Uncollected(text)
+            | Self::BootTimeout(text)
             | Self::Refused(text) => text.clone(),
             Self::PowerOff => "the guest powered off before the command ended".to_owned(),
             Self::Reset => "the guest reset itself before the command ended".to_owned(),

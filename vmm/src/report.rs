@@ -30,6 +30,8 @@ pub struct End {
     pub peaks: Vec<(String, u64)>,
     /// The last bytes of the kernel's console.
     pub kernel_log: Vec<u8>,
+    /// What the early console said last, if there is one.
+    pub early: Option<String>,
     /// The layers of every worker, as read back.
     pub findings: Vec<Finding>,
     /// The options that weaken the default.
@@ -53,6 +55,7 @@ impl End {
             phases: Phases::default(),
             peaks: Vec::new(),
             kernel_log: Vec::new(),
+            early: None,
             findings: Vec::new(),
             insecure: Vec::new(),
             limits: None,
@@ -85,6 +88,8 @@ struct Report<'a> {
     phases_ms: PhasesMs,
     workers: Vec<WorkerReport<'a>>,
     kernel_console: Option<String>,
+    /// Null: there is no early console.
+    early_console: Option<&'a str>,
 }
 
 /// Milliseconds from the start of casemate; null for what was not reached.
@@ -166,6 +171,7 @@ fn report(end: &End) -> Report<'_> {
             .outcome
             .wants_kernel_log()
             .then(|| String::from_utf8_lossy(&end.kernel_log).into_owned()),
+        early_console: end.early.as_deref(),
     }
 }
 
@@ -218,6 +224,7 @@ mod tests {
             peaks: (0..32).map(|n| (format!("blk{n}"), u64::MAX)).collect(),
             // A control character takes six bytes in JSON.
             kernel_log: vec![1; MOST_LOG],
+            early: Some("\"".repeat(4 << 10)),
             findings: layers.collect(),
             ..End::refused(&anyhow::anyhow!(""))
         }

@@ -56,6 +56,8 @@ pub struct Sandbox {
     pub agent: bool,
     /// The kernel's console is kept in a file.
     pub console_file: bool,
+    /// There is an early console.
+    pub early: bool,
     /// What is booted, for messages.
     pub boots: String,
     /// Size of guest RAM in bytes.
@@ -122,6 +124,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         signals,
         agent: parts.guest.agent,
         console_file: parts.guest.console.is_some(),
+        early: parts.guest.early,
         boots: parts.guest.name,
         memory: parts.guest.memory,
         cgroup: cgroup.ok(),
@@ -233,6 +236,7 @@ impl Parts {
             Role::Vcpu {
                 cpus: self.guest.cpus,
                 initrd: self.guest.initrd.is_some(),
+                early: self.guest.early,
                 cmdline: self.guest.cmdline.clone(),
             },
             Role::Console {

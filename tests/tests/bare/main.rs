@@ -3,7 +3,9 @@
 //! | module | promises |
 //! |---|---|
 //! | [`ends`] | how a guest ends, as exit status and in the report |
+//! | [`early`] | guests that hang before anything else, and the early console |
 //! | [`images`] | what is booted: formats, command line, initial RAM disk |
+//! | [`kernel_check`] | what a kernel lacks, before it is booted |
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
@@ -33,6 +35,7 @@ mod disk;
 mod disk_limits;
 mod doctor;
 mod drill;
+mod early;
 mod ends;
 mod errors;
 mod files;
@@ -40,6 +43,7 @@ mod forbidden;
 mod hostile;
 mod images;
 mod jail;
+mod kernel_check;
 mod leftovers;
 mod lives;
 mod memory;
@@ -55,7 +59,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let suites = [
         ends::tests(),
+        early::tests(),
         images::tests(),
+        kernel_check::tests(),
         memory::tests(),
         console::tests(),
         disk::tests(),

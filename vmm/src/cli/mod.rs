@@ -21,6 +21,7 @@ pub use values::{Access, DiskArg, FileArg, PlaceArg, ScratchArg};
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::image::ImageArgs;
+use crate::kernel::KernelArgs;
 use crate::limits;
 use crate::ps::PsArgs;
 use crate::replay::ReplayArgs;
@@ -29,7 +30,8 @@ const EXIT_STATUS: &str = "\
 Exit status:
   the command's own; 128+N when signal N ended it
     2  usage
-  118  the guest ended without a status (panic, reset, power-off)
+  118  the guest ended without a status (panic, reset, power-off), or did not
+       start the command in time (--boot-timeout)
   119  the guest broke the device contract
   120  the jail stopped a worker
   124  the time was up
@@ -91,6 +93,8 @@ pub enum Command {
     /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
     /// image and do nothing else.
     Image(ImageArgs),
+    /// Look at guest kernels
+    Kernel(KernelArgs),
     /// List the running sandboxes of this user
     Ps(PsArgs),
     /// Print a shell's completions

@@ -61,6 +61,10 @@ pub struct RunArgs {
     /// How much may come out to each of these directories
     #[arg(long, value_name = "SIZE", default_value = limits::OUT, value_parser = limits::parse_bytes)]
     pub max_out: u64,
+    /// End the run if the command has not started by this time after the guest; `none` to wait for ever
+    #[arg(long, value_name = "DURATION", default_value = limits::BOOT,
+          value_parser = limits::parse_time)]
+    pub boot_timeout: Time,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
@@ -119,6 +123,13 @@ pub struct CommonArgs {
     pub max_output_rate: u64,
     #[command(flatten)]
     pub jail: JailArgs,
+    /// Give the guest a write-only early console, and show what it says there
+    ///
+    /// It is one more device, if a small one: I/O port 0x3f8, as Linux' `earlyprintk=ttyS0,115200` wants
+    /// it (`boot` takes that on --cmdline). At most 512 lines are shown, and none of their control
+    /// characters.
+    #[arg(long)]
+    pub earlycon: bool,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -128,6 +139,13 @@ pub struct CommonArgs {
     /// Print the options that would be in force, as such a file, and run nothing
     #[arg(long)]
     pub print_config: bool,
+}
+
+impl RunArgs {
+    /// What the run is limited to.
+    pub fn limits(&self) -> Limits {
+        Limits { boot: self.boot_timeout, ..self.common.limits() }
+    }
 }
 
 /// What the jail has to be like.
@@ -157,9 +175,9 @@ impl JailArgs {
 }
 
 impl CommonArgs {
-    /// What the run is limited to.
+    /// What any run is limited to.
     pub fn limits(&self) -> Limits {
         let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
-        Limits { time: self.timeout, output }
+        Limits { time: self.timeout, boot: Time(None), output }
     }
 }
