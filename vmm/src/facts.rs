@@ -20,6 +20,9 @@ use crate::spawn::Ended;
 /// The most that is kept of the kernel's last words, in bytes.
 pub const MOST_LOG: usize = devices::kernel_log::TAIL;
 
+/// The most that is kept of what the early console said last, in characters.
+const MOST_EARLY: usize = 4 << 10;
+
 /// When what happened, since the start of casemate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phases {
@@ -63,6 +66,8 @@ pub struct Facts {
     pub phases: Phases,
     /// The last bytes of the kernel's console.
     pub kernel_log: Vec<u8>,
+    /// What the early console said last, if there is one, fit for a terminal.
+    pub early: Option<String>,
     /// Output that was dropped.
     pub dropped: Dropped,
     /// What their limits cost the disks, by their workers' names.
@@ -79,9 +84,14 @@ pub struct Facts {
 
 impl Facts {
     /// Nothing is known yet of these workers.
-    pub fn new(agent: bool, boots: String, workers: impl Iterator<Item = String>) -> Self {
+    pub fn new(
+        agent: bool,
+        early: bool,
+        boots: String,
+        workers: impl Iterator<Item = String>,
+    ) -> Self {
         let workers = workers.map(|name| Life { name, ended: None, silent: false }).collect();
-        Self { agent, boots, workers, ..Self::default() }
+        Self { agent, early: early.then(String::new), boots, workers, ..Self::default() }
     }
 
     /// The guest will not run, for this reason.
@@ -145,6 +155,42 @@ impl Facts {
                 self.failure.get_or_insert(Outcome::Failed(name, reason));
             }
         }
+    }
+
+    /// Worker `index` passed on what the guest wrote to the early console. Returns it, fit for a
+    /// terminal, if there is such a console and the worker is the one that has it.
+    pub fn note_early(&mut self, index: usize, bytes: &[u8]) -> Option<String> {
+        let kept = self.early.as_mut().filter(|_| self.workers[index].name == "vcpu")?;
+        let line = printable(&String::from_utf8_lossy(bytes));
+        kept.push_str(&line);
+        kept.push('\n');
+        let excess = kept.chars().count().saturating_sub(MOST_EARLY);
+        *kept = kept.chars().skip(excess).collect();
+        Some(line)
+    }
+
+    /// When a guest that has entered its kernel has to have started the command, since the start; none
+    /// when it has, or when there is no command.
+    pub fn boot_deadline(&self, limit: Duration) -> Option<Duration> {
+        let Phases { kernel_entered, command_started, .. } = self.phases;
+        let waits = self.agent && command_started.is_none() && self.command.is_none();
+        kernel_entered.filter(|_| waits)?.checked_add(limit)
+    }
+
+    /// The outcome of a guest that did not start the command in time.
+    pub fn boot_timeout(&self, limit: Duration) -> Outcome {
+        let limit = humantime::format_duration(limit);
+        let how_far = match (self.phases.agent_up, &self.early) {
+            (Some(_), _) => "its agent is up, but the command is not".to_owned(),
+            (None, None) => "--earlycon shows what its kernel says before that".to_owned(),
+            (None, Some(said)) => match said.lines().last() {
+                Some(line) => format!("the last that its kernel said early: {line}"),
+                None => "its kernel said nothing to the early console".to_owned(),
+            },
+        };
+        Outcome::BootTimeout(format!(
+            "the guest did not start the command within {limit} (--boot-timeout): {how_far}"
+        ))
     }
 
     /// The outcome, if what is known decides it.

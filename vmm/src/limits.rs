@@ -6,9 +6,14 @@
 //! | limit | default | why so | beyond it |
 //! |---|---|---|---|
 //! | time | 1 h | longer than builds and test suites take; a stuck guest is gone before it is forgotten | the run ends, status 124 |
+//! | the guest's start | 2 min | a guest is up in a second, and in half a minute where KVM is emulated | the run ends, status 118 |
 //! | output, each stream | 1 GiB | more than anybody reads, less than a disk | dropped and counted |
 //! | output in a second | 64 MiB | a log collector keeps up, a pipeline hardly notices | held back |
 //! | what is written to an ephemeral disk | 4 GiB | builds and databases of a moderate size | I/O errors, counted |
+//! | what comes in with a directory | 4 GiB | more than source trees and data sets of a run | refused, status 125 |
+//! | what comes out to a directory | 1 GiB | as much as of each stream | nothing comes out, status 125 |
+//! | bytes of a scratch disk in a second | 256 MiB | what a disk does, without holding up all others | held back |
+//! | requests of a scratch disk in a second | 20000 | the same | held back |
 //! | kernel's console file | 16 MiB | boots thousands of times over | dropped and counted |
 //! | report | 128 KiB | | the kernel's last words are left out |
 
@@ -17,6 +22,7 @@ use std::time::Duration;
 use devices::bounds::Bounds;
 use devices::kernel_log;
 use devices::serve::Dropped;
+use devices::throttle::Rates;
 use serde::Serialize;
 use worker::jail::limits::{ADDRESS_SPACE, DATA};
 
@@ -25,12 +31,20 @@ use crate::disks::DiskReport;
 
 /// The default time limit.
 pub const TIME: &str = "1h";
+/// The default time limit of a guest's start.
+pub const BOOT: &str = "2min";
 /// The default of the most bytes of each output stream.
 pub const OUTPUT: &str = "1G";
 /// The default of the most bytes of each output stream in a second.
 pub const RATE: &str = "64M";
 /// The default of the most bytes that are kept of what is written to an ephemeral disk.
 pub const EPHEMERAL: u64 = 4 << 30;
+/// The default of how much comes in with each directory.
+pub const IN: &str = "4G";
+/// The default of how much comes out to each directory.
+pub const OUT: &str = "1G";
+/// How fast a disk may be that casemate makes for the guest, unless something else is said.
+pub const SCRATCH: Rates = Rates { bytes: 256 << 20, operations: 20_000 };
 /// The most bytes of a report.
 pub const REPORT: usize = 128 << 10;
 
@@ -55,6 +69,8 @@ pub struct Time(pub Option<Duration>);
 pub struct Limits {
     /// How long it may take.
     pub time: Time,
+    /// How long its guest may take until the command starts.
+    pub boot: Time,
     /// How much output it may write, of each stream.
     pub output: Bounds,
 }
@@ -100,6 +116,7 @@ pub fn parse_operations(text: &str) -> Result<u64, String> {
 #[derive(Debug, Serialize)]
 pub struct InForce {
     time_seconds: Option<f64>,
+    boot_seconds: Option<f64>,
     /// Of stdout, and as much of stderr.
     output_bytes: Option<u64>,
     output_bytes_per_second: Option<u64>,
@@ -137,6 +154,7 @@ impl Limits {
     ) -> InForce {
         InForce {
             time_seconds: self.time.0.map(|time| time.as_secs_f64()),
+            boot_seconds: self.boot.0.map(|time| time.as_secs_f64()),
             output_bytes: bound(self.output.bytes),
             output_bytes_per_second: bound(self.output.per_second),
             console_file_bytes: kernel_log::MAX_FILE,
@@ -186,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_limits() {
-        assert!(parse_time(TIME).is_ok_and(|time| time.0.is_some()));
+        assert!([TIME, BOOT].iter().all(|limit| parse_time(limit).is_ok_and(|it| it.0.is_some())));
         assert!(parse_bytes(OUTPUT).is_ok_and(|bytes| bytes == 1 << 30));
         assert!(parse_rate(RATE).is_ok_and(|rate| rate == 64 << 20));
     }

@@ -6,20 +6,24 @@
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
+mod backtraces;
 mod breach;
 mod cgroup;
 mod cli;
+mod collect;
 mod companion;
 mod confine;
 mod disks;
 mod doctor;
 mod drill;
+mod ext4;
 mod facts;
 mod guest;
 mod host;
 mod identity;
 mod image;
 mod initramfs;
+mod kernel;
 mod layers;
 mod limits;
 mod outcome;
@@ -80,12 +84,13 @@ fn obey(read: &Read) -> Result<u8> {
         return say(&text).map(|()| 0);
     }
     match &read.cli.command {
-        Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
-        Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Run(args) => sandboxed(&args.common, args.limits(), || Guest::with_agent(args)),
+        Command::Boot(args) => sandboxed(&args.common, args.common.limits(), || Guest::bare(args)),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args).map(|()| 0),
+        Command::Kernel(args) => kernel::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Completions(args) => cli::completions(args),
         Command::Man(args) => cli::man(args),
@@ -93,9 +98,13 @@ fn obey(read: &Read) -> Result<u8> {
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
-fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
+fn sandboxed(
+    options: &CommonArgs,
+    limits: Limits,
+    guest: impl FnOnce() -> Result<Guest>,
+) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end = run(options.limits(), &options.jail, guest)?;
+    let end = run(limits, &options.jail, guest)?;
     tell(report, &end)
 }
 
@@ -107,7 +116,10 @@ fn tell(report: Option<File>, end: &End) -> Result<u8> {
         complain(&line);
     }
     let cost = limits::dropped_in_words(&end.dropped).into_iter();
-    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
+    // What is the outcome was said already.
+    let reasons = end.collected.iter().filter_map(|collected| collected.reason.clone());
+    let reasons = reasons.filter(|reason| end.outcome.message().as_ref() != Some(reason));
+    cost.chain(disks::full_in_words(&end.disks)).chain(reasons).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }
@@ -148,6 +160,7 @@ fn refuse(refusal: &Refusal) -> u8 {
 }
 
 fn main() {
+    backtraces::never();
     // A confined launcher has no calls for what the standard library does at a panic's end.
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));

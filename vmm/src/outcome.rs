@@ -42,6 +42,8 @@ pub enum Outcome {
     Panic,
     /// The time was up.
     Timeout,
+    /// The guest did not start the command in time; how far it came.
+    BootTimeout(String),
     /// Signals ended the run.
     Interrupted(u8),
     /// The guest broke the device contract, as this worker found.
@@ -50,6 +52,8 @@ pub enum Outcome {
     Breach(String, Option<Call>),
     /// casemate would not or could not start the guest.
     Refused(String),
+    /// The command succeeded, and what it left could not be collected.
+    Uncollected(String),
     /// This worker could not do its part, for this reason.
     Failed(String, String),
 }
@@ -63,10 +67,11 @@ impl Outcome {
             Self::NotFound(_) => NOT_FOUND,
             Self::NotExecutable(_) => NOT_EXECUTABLE,
             Self::PowerOff | Self::Reset | Self::TripleFault | Self::Panic => NO_STATUS,
+            Self::BootTimeout(_) => NO_STATUS,
             Self::Timeout => TIMEOUT,
             Self::Violation(..) => VIOLATION,
             Self::Breach(..) => BREACH,
-            Self::Setup(_) | Self::Refused(_) | Self::Failed(..) => FAILED,
+            Self::Setup(_) | Self::Refused(_) | Self::Uncollected(_) | Self::Failed(..) => FAILED,
         }
     }
 
@@ -83,17 +88,22 @@ impl Outcome {
             Self::TripleFault => "triple-fault",
             Self::Panic => "panic",
             Self::Timeout => "timeout",
+            Self::BootTimeout(_) => "boot-timeout",
             Self::Interrupted(_) => "interrupted",
             Self::Violation(..) => "violation",
             Self::Breach(..) => "breach",
             Self::Refused(_) => "refused",
+            Self::Uncollected(_) => "uncollected",
             Self::Failed(..) => "failed",
         }
     }
 
     /// True when the kernel's last words may explain the outcome.
     pub fn wants_kernel_log(&self) -> bool {
-        !matches!(self, Self::Exited(_) | Self::Signaled(_) | Self::NotFound(_))
+        !matches!(
+            self,
+            Self::Exited(_) | Self::Signaled(_) | Self::NotFound(_) | Self::Uncollected(_)
+        )
     }
 
     /// The worker that it was about.
@@ -113,6 +123,8 @@ impl Outcome {
             Self::NotFound(text)
             | Self::NotExecutable(text)
             | Self::Setup(text)
+            | Self::Uncollected(text)
+            | Self::BootTimeout(text)
             | Self::Refused(text) => text.clone(),
             Self::PowerOff => "the guest powered off before the command ended".to_owned(),
             Self::Reset => "the guest reset itself before the command ended".to_owned(),

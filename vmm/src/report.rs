@@ -10,6 +10,7 @@ use serde::Serialize;
 use worker::jail::layers::Layer;
 
 use crate::breach::Call;
+use crate::collect::Collected;
 use crate::disks::DiskReport;
 use crate::facts::Phases;
 use crate::layers::{Finding, State};
@@ -29,6 +30,8 @@ pub struct End {
     pub peaks: Vec<(String, u64)>,
     /// The last bytes of the kernel's console.
     pub kernel_log: Vec<u8>,
+    /// What the early console said last, if there is one.
+    pub early: Option<String>,
     /// The layers of every worker, as read back.
     pub findings: Vec<Finding>,
     /// The options that weaken the default.
@@ -39,6 +42,8 @@ pub struct End {
     pub dropped: Dropped,
     /// The disks, their limits and what those cost.
     pub disks: Vec<DiskReport>,
+    /// What came out.
+    pub collected: Vec<Collected>,
 }
 
 impl End {
@@ -50,11 +55,13 @@ impl End {
             phases: Phases::default(),
             peaks: Vec::new(),
             kernel_log: Vec::new(),
+            early: None,
             findings: Vec::new(),
             insecure: Vec::new(),
             limits: None,
             dropped: Dropped::default(),
             disks: Vec::new(),
+            collected: Vec::new(),
         }
     }
 }
@@ -76,9 +83,13 @@ struct Report<'a> {
     /// What weakens the default, by the names of the options.
     insecure: Vec<String>,
     limits: &'a Option<InForce>,
+    /// What came out, and why not.
+    out: &'a [Collected],
     phases_ms: PhasesMs,
     workers: Vec<WorkerReport<'a>>,
     kernel_console: Option<String>,
+    /// Null: there is no early console.
+    early_console: Option<&'a str>,
 }
 
 /// Milliseconds from the start of casemate; null for what was not reached.
@@ -149,6 +160,7 @@ fn report(end: &End) -> Report<'_> {
         layers: Layer::ALL.into_iter().filter_map(|layer| layer_report(layer, end)).collect(),
         insecure: end.insecure.clone(),
         limits: &end.limits,
+        out: &end.collected,
         phases_ms: phases(&end.phases),
         workers: end
             .peaks
@@ -159,6 +171,7 @@ fn report(end: &End) -> Report<'_> {
             .outcome
             .wants_kernel_log()
             .then(|| String::from_utf8_lossy(&end.kernel_log).into_owned()),
+        early_console: end.early.as_deref(),
     }
 }
 
@@ -211,6 +224,7 @@ mod tests {
             peaks: (0..32).map(|n| (format!("blk{n}"), u64::MAX)).collect(),
             // A control character takes six bytes in JSON.
             kernel_log: vec![1; MOST_LOG],
+            early: Some("\"".repeat(4 << 10)),
             findings: layers.collect(),
             ..End::refused(&anyhow::anyhow!(""))
         }

@@ -20,6 +20,7 @@ use worker::plan::{Device, Plan, Role};
 use worker::{fds, layout};
 
 use crate::cgroup::{self, Cgroup};
+use crate::collect::Collector;
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
@@ -55,6 +56,8 @@ pub struct Sandbox {
     pub agent: bool,
     /// The kernel's console is kept in a file.
     pub console_file: bool,
+    /// There is an early console.
+    pub early: bool,
     /// What is booted, for messages.
     pub boots: String,
     /// Size of guest RAM in bytes.
@@ -63,6 +66,8 @@ pub struct Sandbox {
     pub cgroup: Option<Cgroup>,
     /// What the launcher did for every worker.
     pub given: Given,
+    /// Processes that wait for what comes out.
+    pub collectors: Vec<Collector>,
 }
 
 /// A device's descriptors, both sides.
@@ -98,6 +103,8 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         Err("not asked for".to_owned())
     };
     let core_sched = share_no_core(layers);
+    let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
+    let collectors = collectors.collect::<Result<_>>()?;
     let mut workers = Vec::new();
     for role in roles {
         let plan = parts.plan(role, layers);
@@ -117,10 +124,12 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         signals,
         agent: parts.guest.agent,
         console_file: parts.guest.console.is_some(),
+        early: parts.guest.early,
         boots: parts.guest.name,
         memory: parts.guest.memory,
         cgroup: cgroup.ok(),
         given,
+        collectors,
     })
 }
 
@@ -227,6 +236,7 @@ impl Parts {
             Role::Vcpu {
                 cpus: self.guest.cpus,
                 initrd: self.guest.initrd.is_some(),
+                early: self.guest.early,
                 cmdline: self.guest.cmdline.clone(),
             },
             Role::Console {

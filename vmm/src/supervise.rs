@@ -15,6 +15,8 @@ use worker::status::{RECORD, Record};
 
 use crate::breach::{Call, Reply};
 use crate::cgroup::Cgroup;
+use crate::collect::Collected;
+use crate::companion::Stopped;
 use crate::complain;
 use crate::confine;
 use crate::disks;
@@ -90,7 +92,7 @@ struct Run {
 impl Run {
     fn new(watch: Watch, mut sandbox: Sandbox, rules: Rules) -> Self {
         let names = sandbox.workers.iter().map(|worker| worker.name.clone());
-        let facts = Facts::new(sandbox.agent, sandbox.boots.clone(), names);
+        let facts = Facts::new(sandbox.agent, sandbox.early, sandbox.boots.clone(), names);
         let workers = sandbox.workers.drain(..).collect();
         Self {
             watch,
@@ -106,7 +108,8 @@ impl Run {
 
     /// Waits for the next event and takes note of it. Returns the outcome once it is known.
     fn turn(&mut self) -> Option<Outcome> {
-        self.wait(self.watch.deadline);
+        let boot = self.boot_deadline();
+        self.wait([self.watch.deadline, boot].into_iter().flatten().min());
         self.listen();
         if let Some(outcome) = self.take_signals() {
             return Some(outcome);
@@ -114,7 +117,19 @@ impl Run {
         if self.watch.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some(Outcome::Timeout);
         }
-        self.facts.outcome()
+        self.facts.outcome().or_else(|| self.boot_timeout())
+    }
+
+    /// When the guest has to have started the command.
+    fn boot_deadline(&self) -> Option<Instant> {
+        let deadline = self.facts.boot_deadline(self.rules.limits.boot.0?)?;
+        self.watch.begun.checked_add(deadline)
+    }
+
+    /// The outcome, if the guest has not started the command in time.
+    fn boot_timeout(&self) -> Option<Outcome> {
+        self.boot_deadline().filter(|deadline| Instant::now() >= *deadline)?;
+        Some(self.facts.boot_timeout(self.rules.limits.boot.0?))
     }
 
     /// Waits until a worker or a signal wants attention, or `until`.
@@ -202,6 +217,10 @@ impl Run {
                     Err(error) => self.facts.refuse(in_words(&error)),
                 }
             }
+            Record::Early(bytes) => match self.facts.note_early(index, &bytes) {
+                Some(line) => complain(&format!("early console: {line}")),
+                None => self.facts.note(index, Record::Early(bytes), self.watch.begun.elapsed()),
+            },
             record => self.facts.note(index, record, self.watch.begun.elapsed()),
         }
     }
@@ -244,6 +263,7 @@ impl Run {
         }
         // Nothing hides a forbidden call, whatever else happened in the same moment.
         outcome = self.facts.breach.clone().unwrap_or(outcome);
+        let collected = self.collect(&mut outcome);
         let plans = self.workers.iter().map(|worker| &worker.plan);
         let disks: Vec<_> =
             plans.filter_map(|plan| disks::report(plan, &self.facts.limited)).collect();
@@ -264,12 +284,35 @@ impl Run {
             phases: self.facts.phases,
             peaks,
             kernel_log: self.facts.kernel_log,
+            early: self.facts.early,
             findings: self.findings,
             insecure: self.rules.insecure,
             limits: Some(limits),
             dropped,
             disks,
+            collected,
         }
+    }
+
+    /// Collects what the command left, now that no worker can write to its disks any more. If the command
+    /// succeeded and this does not, the run has not.
+    fn collect(&mut self, outcome: &mut Outcome) -> Vec<Collected> {
+        let collectors = std::mem::take(&mut self.sandbox.collectors);
+        if !matches!(outcome, Outcome::Exited(_) | Outcome::Signaled(_)) {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for collector in collectors {
+            let (collected, stopped) = collector.collect(self.watch.deadline);
+            if let (Outcome::Exited(0), Some(reason)) = (&outcome, &collected.reason) {
+                *outcome = Outcome::Uncollected(reason.clone());
+            }
+            if let Some(Stopped { name, call }) = stopped {
+                *outcome = Outcome::Breach(name.to_owned(), Some(call));
+            }
+            all.push(collected);
+        }
+        all
     }
 
     /// True while a worker has something left to say that is wanted. `console`: also of the console's.

@@ -24,6 +24,12 @@ pub struct Task {
     pub user: Option<(u32, u32)>,
     /// Host name; `casemate` when absent.
     pub hostname: Option<OsString>,
+    /// The disk that what is written to the root goes to, an empty ext4; memory when absent.
+    pub scratch: Option<OsString>,
+    /// Disks of files from the host, and where they are mounted for reading.
+    pub inputs: Vec<(OsString, OsString)>,
+    /// Disks for what comes out, and the directories that it comes from.
+    pub outputs: Vec<(OsString, OsString)>,
 }
 
 /// What makes bytes not a task.
@@ -60,6 +66,14 @@ impl Task {
         if let Some(name) = &self.hostname {
             put("hostname", name);
         }
+        if let Some(disk) = &self.scratch {
+            put("scratch", disk);
+        }
+        for (key, places) in [("in", &self.inputs), ("out", &self.outputs)] {
+            for (disk, place) in places {
+                put(key, &[disk, place].map(OsString::as_os_str).join(OsStr::new(":")));
+            }
+        }
         bytes
     }
 
@@ -85,11 +99,22 @@ impl Task {
                     task.user = Some((id(uid)?, id(gid)?));
                 }
                 b"hostname" => task.hostname = Some(value),
+                b"scratch" => task.scratch = Some(value),
+                b"in" => task.inputs.push(place(&value).ok_or_else(malformed)?),
+                b"out" => task.outputs.push(place(&value).ok_or_else(malformed)?),
                 _ => return Err(malformed()),
             }
         }
         Ok(task)
     }
+}
+
+/// A disk and a place; a device's name holds no colon.
+fn place(value: &OsStr) -> Option<(OsString, OsString)> {
+    let value = value.as_bytes();
+    let at = value.iter().position(|&byte| byte == b':')?;
+    let part = |part: &[u8]| OsString::from_vec(part.to_vec());
+    Some((part(&value[..at]), part(&value[at + 1..])))
 }
 
 #[cfg(test)]
@@ -106,6 +131,9 @@ mod tests {
             workdir: Some("/tmp".into()),
             user: Some((1000, u32::MAX)),
             hostname: Some("x".into()),
+            scratch: Some("/dev/vdb".into()),
+            inputs: vec![("/dev/vdc".into(), "/in".into()), ("/dev/vdd".into(), "/a:b".into())],
+            outputs: vec![("/dev/vde".into(), "/out".into())],
         };
         let least = Task { argv: vec!["true".into()], ..Task::default() };
         for task in [full, least] {
@@ -115,7 +143,16 @@ mod tests {
 
     #[test]
     fn what_is_not_a_task_is_refused() {
-        for bytes in [&b""[..], b"arg=x", b"arg\0", b"verb=x\0", b"user=1\0", b"user=a:b\0"] {
+        for bytes in [
+            &b""[..],
+            b"arg=x",
+            b"arg\0",
+            b"verb=x\0",
+            b"user=1\0",
+            b"user=a:b\0",
+            b"in=x\0",
+            b"out=\0",
+        ] {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }
     }

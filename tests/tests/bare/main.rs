@@ -3,11 +3,14 @@
 //! | module | promises |
 //! |---|---|
 //! | [`ends`] | how a guest ends, as exit status and in the report |
+//! | [`early`] | guests that hang before anything else, and the early console |
 //! | [`images`] | what is booted: formats, command line, initial RAM disk |
+//! | [`kernel_check`] | what a kernel lacks, before it is booted |
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`disk_limits`] | images that stay as they are, caps and rates |
+//! | [`files`] | directories and scratch disks that will not do |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
@@ -32,12 +35,15 @@ mod disk;
 mod disk_limits;
 mod doctor;
 mod drill;
+mod early;
 mod ends;
 mod errors;
+mod files;
 mod forbidden;
 mod hostile;
 mod images;
 mod jail;
+mod kernel_check;
 mod leftovers;
 mod lives;
 mod memory;
@@ -53,11 +59,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let suites = [
         ends::tests(),
+        early::tests(),
         images::tests(),
+        kernel_check::tests(),
         memory::tests(),
         console::tests(),
         disk::tests(),
         disk_limits::tests(),
+        files::tests(),
         violations::tests(),
         hostile::tests(),
         lives::tests(),

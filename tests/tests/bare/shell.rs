@@ -91,8 +91,8 @@ fn ps_of_another() {
     running.end();
 }
 
-const SUBCOMMANDS: [&str; 8] =
-    ["run", "boot", "doctor", "drill", "image", "ps", "completions", "man"];
+const SUBCOMMANDS: [&str; 9] =
+    ["run", "boot", "doctor", "drill", "image", "kernel", "ps", "completions", "man"];
 
 fn completions() {
     let dir = Scratch::new();
@@ -121,7 +121,7 @@ fn pages() {
     let dir = Scratch::new();
     std::fs::create_dir(dir.path("man")).unwrap();
     Run::new(&dir, &["man", "man"]).end().exits(0).is_silent().prints("");
-    for name in SUBCOMMANDS.iter().chain(&["image-build", "image-inspect"]) {
+    for name in SUBCOMMANDS.iter().chain(&["image-build", "image-inspect", "kernel-check"]) {
         let page = std::fs::read_to_string(dir.path(&format!("man/casemate-{name}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
     }

@@ -13,6 +13,8 @@ pub fn tests() -> Vec<Test> {
         Test::new("ends::power_off", NEEDS, || reboot("0x4321fedc", "power-off")),
         Test::new("ends::reset", NEEDS, || reboot("0x1234567", "reset")),
         Test::new("ends::a_fork_bomb_ends_with_the_time", NEEDS, fork_bomb),
+        Test::new("ends::a_start_that_takes_too_long", NEEDS, slow_start),
+        Test::new("ends::the_early_console_has_the_first_words", NEEDS, early_console),
         Test::new("ends::a_kernel_without_its_drivers", NEEDS, no_drivers),
         Test::new("ends::too_little_memory_for_a_bzimage", &cloud, || {
             little_memory(Fixture::Kernel("cloud"))
@@ -52,6 +54,25 @@ fn fork_bomb() {
     end.check(end.stderr.ends_with("casemate: the time was up (--timeout)\n"), "no last line");
     let took = end.took.as_secs_f64();
     end.check((45.0..65.0).contains(&took), "the time limit was 45 s");
+}
+
+fn slow_start() {
+    let dir = Scratch::new();
+    let end = run(&dir, &["--earlycon", "--boot-timeout", "10ms"], &["sleep", "1000"]).end();
+    end.exits(118).outcome("boot-timeout").prints("");
+    end.check(end.text("reason").contains("(--boot-timeout)"), "another reason");
+}
+
+/// It is off in every other test, which are all silent. The kernel is not, before it has its console.
+fn early_console() {
+    const FIRST: &str = "early console: [    0.000000] Linux version 6";
+    let dir = Scratch::new();
+    let end = run(&dir, &["--earlycon"], &["echo", "started"]).end();
+    end.exits(0).outcome("exited").prints("started\n");
+    end.check(end.stderr.contains(FIRST), "no first line");
+    let others = end.stderr.lines().any(|line| !line.starts_with("casemate: early console: "));
+    end.check(!others, "something else on stderr");
+    end.check(!end.text("early_console").is_empty(), "nothing in the report");
 }
 
 fn no_drivers() {

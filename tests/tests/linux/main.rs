@@ -7,6 +7,7 @@
 //! | [`streams`] | stdin, stdout and stderr |
 //! | [`signals`] | what signals to casemate do to the command |
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
+//! | [`files`] | files that come in and out, and a root on a disk |
 //! | [`roots`] | root file systems of every kind |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
@@ -18,6 +19,7 @@
 mod commands;
 mod disks;
 mod ends;
+mod files;
 mod kernels;
 mod own_init;
 mod roots;
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         streams::tests(),
         signals::tests(),
         disks::tests(),
+        files::tests(),
         roots::tests(),
         ends::tests(),
         own_init::tests(),

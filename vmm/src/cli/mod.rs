@@ -16,11 +16,12 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use run::{BootArgs, CommonArgs, JailArgs, RunArgs};
 pub use shell::{CompletionsArgs, ManArgs, completions, man};
-pub use values::{Access, DiskArg, FileArg};
+pub use values::{Access, DiskArg, FileArg, PlaceArg, ScratchArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::image::ImageArgs;
+use crate::kernel::KernelArgs;
 use crate::limits;
 use crate::ps::PsArgs;
 use crate::replay::ReplayArgs;
@@ -29,11 +30,12 @@ const EXIT_STATUS: &str = "\
 Exit status:
   the command's own; 128+N when signal N ended it
     2  usage
-  118  the guest ended without a status (panic, reset, power-off)
+  118  the guest ended without a status (panic, reset, power-off), or did not
+       start the command in time (--boot-timeout)
   119  the guest broke the device contract
   120  the jail stopped a worker
   124  the time was up
-  125  casemate could not do its part
+  125  casemate could not do its part, or could not collect what came out (--out)
   126  the command cannot be executed
   127  the command was not found";
 
@@ -60,7 +62,7 @@ pub enum Command {
     /// ends with its exit status. The command's stdout is stdout, its stderr is stderr. SIGINT,
     /// SIGTERM, SIGHUP and SIGQUIT are forwarded to it; a third one ends the run.
     #[command(after_help = after_help())]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Boot a kernel as it is
     ///
     /// The same sandbox without casemate's agent, for guests that bring their own init and for
@@ -91,6 +93,8 @@ pub enum Command {
     /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
     /// image and do nothing else.
     Image(ImageArgs),
+    /// Look at guest kernels
+    Kernel(KernelArgs),
     /// List the running sandboxes of this user
     Ps(PsArgs),
     /// Print a shell's completions

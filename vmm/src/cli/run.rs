@@ -9,7 +9,8 @@ use worker::jail::layers::Layer;
 use worker::layout;
 
 use super::values::{
-    DiskArg, FileArg, parse_disk, parse_env, parse_file, parse_hostname, parse_memory, parse_user,
+    DiskArg, FileArg, PlaceArg, ScratchArg, parse_disk, parse_env, parse_file, parse_hostname,
+    parse_in, parse_memory, parse_out, parse_scratch, parse_user,
 };
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
@@ -38,6 +39,32 @@ pub struct RunArgs {
     /// The guest's host name [default: casemate]
     #[arg(long, value_name = "NAME", value_parser = parse_hostname)]
     pub hostname: Option<String>,
+    /// Keep what is written to the root on a temporary disk of this size, not in guest memory
+    ///
+    /// A file without a name in $TMPDIR or /var/tmp, which grows as it is written to. `,max-rate=SIZE` and
+    /// `,max-ops=N` bound bytes and requests in a second (256 MiB and 20000; `none` for no bound).
+    #[arg(long, value_name = "SIZE[,OPTION…]", value_parser = parse_scratch)]
+    pub scratch: Option<ScratchArg>,
+    /// Give the guest a copy of a directory, for reading, at PATH (/in) [repeatable]
+    #[arg(long = "in", value_name = "DIR[:PATH]", value_parser = parse_in)]
+    pub input: Vec<PlaceArg>,
+    /// How much may be in each of these directories
+    #[arg(long, value_name = "SIZE", default_value = limits::IN, value_parser = limits::parse_bytes)]
+    pub max_in: u64,
+    /// Collect what the command leaves at PATH (/out) in a directory, which is made or has to be empty
+    /// [repeatable]
+    ///
+    /// Files and directories come out, without owners and times. A link, a device, a set-id bit or more than
+    /// --max-out refuses it all; then the exit status is 125, unless the command had another than 0.
+    #[arg(long = "out", value_name = "DIR[:PATH]", value_parser = parse_out)]
+    pub output: Vec<PlaceArg>,
+    /// How much may come out to each of these directories
+    #[arg(long, value_name = "SIZE", default_value = limits::OUT, value_parser = limits::parse_bytes)]
+    pub max_out: u64,
+    /// End the run if the command has not started by this time after the guest; `none` to wait for ever
+    #[arg(long, value_name = "DURATION", default_value = limits::BOOT,
+          value_parser = limits::parse_time)]
+    pub boot_timeout: Time,
     /// Keep the kernel's console in a file, at most its first 16 MiB
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
@@ -96,6 +123,13 @@ pub struct CommonArgs {
     pub max_output_rate: u64,
     #[command(flatten)]
     pub jail: JailArgs,
+    /// Give the guest a write-only early console, and show what it says there
+    ///
+    /// It is one more device, if a small one: I/O port 0x3f8, as Linux' `earlyprintk=ttyS0,115200` wants
+    /// it (`boot` takes that on --cmdline). At most 512 lines are shown, and none of their control
+    /// characters.
+    #[arg(long)]
+    pub earlycon: bool,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -105,6 +139,13 @@ pub struct CommonArgs {
     /// Print the options that would be in force, as such a file, and run nothing
     #[arg(long)]
     pub print_config: bool,
+}
+
+impl RunArgs {
+    /// What the run is limited to.
+    pub fn limits(&self) -> Limits {
+        Limits { boot: self.boot_timeout, ..self.common.limits() }
+    }
 }
 
 /// What the jail has to be like.
@@ -134,9 +175,9 @@ impl JailArgs {
 }
 
 impl CommonArgs {
-    /// What the run is limited to.
+    /// What any run is limited to.
     pub fn limits(&self) -> Limits {
         let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
-        Limits { time: self.timeout, output }
+        Limits { time: self.timeout, boot: Time(None), output }
     }
 }

@@ -199,7 +199,9 @@ fn guest(laid: &Laid) -> Result<Guest> {
         disks: vec![disk("writable.img", Access::Write)?, disk("read-only.img", Access::Read)?],
         agent: true,
         console: None,
+        early: false,
         output: Bounds::NONE,
+        collected: Vec::new(),
         streams: None,
     })
 }

@@ -39,6 +39,14 @@ pub fn modules_dir(kernel: &Path) -> Option<PathBuf> {
     dir.join("modules.dep").is_file().then_some(dir)
 }
 
+/// Where the configuration of `kernel` may be: beside it or with its modules, by the names that
+/// distributions and scripts/guest-kernel give it.
+pub fn configs(kernel: &Path, modules: Option<&Path>) -> Vec<PathBuf> {
+    let beside = version(kernel).map(|version| kernel.with_file_name(format!("config-{version}")));
+    let plain = version(kernel).is_none().then(|| kernel.with_file_name("config"));
+    beside.into_iter().chain(plain).chain(modules.map(|dir| dir.join("config"))).collect()
+}
+
 /// Compares versions: runs of digits as numbers, everything else as text.
 fn compare(a: &str, b: &str) -> Ordering {
     fn parts(text: &str) -> Vec<(u64, &str)> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// What the agent needs and a distribution's kernel has as modules.
-const WANTED: [&str; 7] =
+pub const WANTED: [&str; 7] =
     ["virtio_mmio", "virtio_blk", "virtio_console", "squashfs", "ext4", "erofs", "overlay"];
 
 /// A module: its file name and its bytes.
@@ -51,8 +51,19 @@ fn order(text: &str) -> Vec<&str> {
     order
 }
 
+/// modules.dep, which lists the modules in `dir`, and modules.builtin, which lists what could be one and is
+/// not, if there is such a file.
+pub fn indices(dir: &Path) -> Result<[Option<File>; 2]> {
+    let directory =
+        File::open(dir).with_context(|| format!("cannot use the modules in {dir:?}"))?;
+    let open = |name| super::open_below("module index", &directory, Path::new(name));
+    let there =
+        open("modules.dep").with_context(|| format!("cannot use the modules in {dir:?}"))?;
+    Ok([Some(there), open("modules.builtin").ok()])
+}
+
 /// `virtio_mmio` of `kernel/drivers/virtio/virtio-mmio.ko.xz`.
-fn name(path: &str) -> String {
+pub fn name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split('.').next().unwrap_or(file).replace('-', "_")
 }

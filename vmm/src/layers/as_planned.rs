@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn vcpu() -> Plan {
-        plan(Role::Vcpu { cpus: 2, initrd: false, cmdline: OsString::new() })
+        plan(Role::Vcpu { cpus: 2, initrd: false, early: false, cmdline: OsString::new() })
     }
 
     fn open(rows: &[(RawFd, &str)]) -> BTreeMap<RawFd, String> {

@@ -84,7 +84,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
     let after = [&disk, &output].map(host::again);
     let guest = guest(&script, knobs, disk, output)
         .with_context(|| format!("cannot replay {:?}", args.file))?;
-    let limits = Limits { time: args.timeout, output: bounds() };
+    let limits = Limits { time: args.timeout, boot: Time(None), output: bounds() };
     let end = crate::run(limits, &args.jail, || Ok(guest))?;
     let [image, output] = after.map(|file| left(&file?));
     let Script { done, left_out, .. } = script;
@@ -126,6 +126,7 @@ fn guest(script: &Script, knobs: Knobs, disk: File, output: File) -> Result<Gues
     let (backing, rates) = (Backing::Image, Rates::NONE);
     let image = Image { file: disk, shape, backing, copy: None, rates };
     Ok(Guest {
+        early: false,
         kernel: nameless("guest", &kernel)?,
         name: "the program's guest".to_owned(),
         initrd: None,
@@ -136,6 +137,7 @@ fn guest(script: &Script, knobs: Knobs, disk: File, output: File) -> Result<Gues
         agent: false,
         console: None,
         output: bounds(),
+        collected: Vec::new(),
         streams: Some(Streams { input: nameless("input", &script.typed)?, output }),
     })
 }

@@ -1,4 +1,4 @@
-//! What a guest's memory-mapped accesses reach: the register state machines of its devices.
+//! What a guest's accesses reach: the register state machines of its devices, and the early console.
 //!
 //! Registers are answered here, in the vcpu worker; what they bring about goes to the device's
 //! worker as one control message. An access outside every device reads as ones and writes nothing.
@@ -10,6 +10,7 @@ use devices::control::{MESSAGE, Message};
 use devices::mmio::{Action, Registers, SIZE};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::earlycon::Early;
 use crate::layout::VIRTIO_START;
 
 /// A device worker does not answer: it has ended, and the launcher knows why.
@@ -30,12 +31,31 @@ struct Slot {
 #[derive(Debug, Default)]
 pub struct Bus {
     slots: Vec<Mutex<Slot>>,
+    /// The early console, if it was asked for.
+    early: Option<Early>,
 }
 
 impl Bus {
     /// Adds the next device.
     pub fn add(&mut self, registers: Registers<'static>, control: OwnedFd) {
         self.slots.push(Mutex::new(Slot { registers, control, started: false }));
+    }
+
+    /// Adds an early console.
+    pub fn add_early(&mut self, early: Early) {
+        self.early = Some(early);
+    }
+
+    /// What a byte of a read from a port is that is not the power port's; none: nobody's.
+    pub fn port_in(&self, port: u16) -> Option<u8> {
+        self.early.as_ref().and_then(|_| Early::read(port))
+    }
+
+    /// Takes a write to a port that is not the power port's.
+    pub fn port_out(&self, port: u16, data: &[u8]) {
+        if let Some(early) = &self.early {
+            early.write(port, data);
+        }
     }
 
     fn find(&self, address: u64) -> Option<(usize, u64)> {

@@ -28,6 +28,8 @@
 //! | `0x602` | reset: [`RESET`] ends the run as a reset |
 //! | `0x603` | exit code: a write ends the run with that code (`casemate boot`) |
 //!
+//! With an early console also 0x3f8 to 0x3ff, see [`crate::earlycon`].
+//!
 //! GSI 0 to 4 stay free of devices: kernels treat them as ISA interrupts with fixed owners.
 
 /// Smallest RAM size in bytes.

@@ -9,7 +9,7 @@
 //! | [`memory`] | guest RAM and control pages, mapped |
 //! | [`layout`] | the guest-physical address map |
 //! | [`boot`], [`acpi`], [`cpuid`], [`registers`] | what a guest finds when it starts |
-//! | [`vm`], [`vcpu`], [`bus`], [`power`] | KVM, and what a guest's accesses reach |
+//! | [`vm`], [`vcpu`], [`bus`], [`power`], [`earlycon`] | KVM, and what a guest's accesses reach |
 //! | [`workers`] | the three workers' lives |
 //!
 //! Invariants: no path is opened here. A device worker holds no KVM descriptor, the vcpu worker no
@@ -19,6 +19,7 @@ pub mod acpi;
 pub mod boot;
 pub mod bus;
 pub mod cpuid;
+pub mod earlycon;
 pub mod fds;
 pub mod jail;
 pub mod layout;

@@ -23,6 +23,8 @@ pub enum Role {
         cpus: u8,
         /// There is an initramfs.
         initrd: bool,
+        /// There is an early console.
+        early: bool,
         /// The kernel's command line.
         cmdline: OsString,
     },
@@ -232,8 +234,9 @@ impl Plan {
             format!("layers={}", self.layers.to_text()).into(),
         ];
         match &self.role {
-            Role::Vcpu { cpus, initrd, cmdline } => {
+            Role::Vcpu { cpus, initrd, early, cmdline } => {
                 args.push(format!("cpus={cpus}").into());
+                args.push(format!("early={early}").into());
                 args.push(format!("initrd={initrd}").into());
                 let mut text = OsString::from("cmdline=");
                 text.push(cmdline);
@@ -264,6 +267,7 @@ impl Plan {
             b"casemate-vcpu" => Role::Vcpu {
                 cpus: parse(field("cpus")?)?,
                 initrd: parse(field("initrd")?)?,
+                early: parse(field("early")?)?,
                 cmdline: field("cmdline")?.to_owned(),
             },
             b"casemate-console" => Role::Console {
@@ -343,8 +347,8 @@ mod tests {
         ];
         let odd = OsString::from_vec(b"console=hvc0 x=\"a b\" \xff".to_vec());
         [
-            Role::Vcpu { cpus: 32, initrd: true, cmdline: odd },
-            Role::Vcpu { cpus: 1, initrd: false, cmdline: OsString::new() },
+            Role::Vcpu { cpus: 32, initrd: true, early: false, cmdline: odd },
+            Role::Vcpu { cpus: 1, initrd: false, early: true, cmdline: OsString::new() },
             Role::Console { agent: true, log: false, output: Bounds::NONE, file_size: u64::MAX },
             Role::Console {
                 agent: false,

@@ -57,6 +57,8 @@ pub enum Record {
     KernelLog(Vec<u8>),
     /// The kernel's last words were a panic.
     KernelPanic,
+    /// What the guest wrote to the early console.
+    Early(Vec<u8>),
     /// Output that was dropped up to now, because it was beyond what may be written.
     Dropped(Dropped),
     /// What the limits of a disk cost it, up to now.
@@ -90,6 +92,7 @@ impl Record {
                 (11, *failure as u8, 0, text.as_bytes())
             }
             Self::KernelLog(bytes) => (12, 0, 0, bytes),
+            Self::Early(bytes) => (24, 0, 0, bytes),
             Self::KernelPanic => (13, 0, 0, &[]),
             Self::Violation(violation) => (14, *violation as u8, 0, &[]),
             Self::Boot(text) => (16, 0, 0, text.as_bytes()),
@@ -147,6 +150,7 @@ impl Record {
                 let [held, held_ms, full] = counts(text)?;
                 Self::Limited(Limited { held, held_ms, full })
             }
+            24 => Self::Early(text.to_vec()),
             _ => return None,
         };
         Some(record)
@@ -202,6 +206,7 @@ mod tests {
             Record::CommandEnded(End::Failed(Failure::NotFound, "no such command".into())),
             Record::KernelLog(vec![0xff; TEXT]),
             Record::KernelPanic,
+            Record::Early(b"x\n".to_vec()),
             Record::Failed("x".into()),
             Record::Boot("x".into()),
             Record::Dropped(Dropped { stdout: 1, stderr: u64::MAX, console: 3 }),
@@ -220,9 +225,18 @@ mod tests {
     fn what_no_worker_writes_is_no_record() {
         let mut bytes = [0; RECORD];
         assert_eq!(Record::decode(&bytes), None);
-        for (kind, detail) in
-            [(17, 0), (18, 0), (19, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)]
-        {
+        for (kind, detail) in [
+            (17, 0),
+            (18, 0),
+            (19, 0),
+            (25, 0),
+            (10, 0),
+            (10, 65),
+            (11, 0),
+            (11, 4),
+            (14, 0),
+            (14, 255),
+        ] {
             bytes[0] = kind;
             bytes[1] = detail;
             assert_eq!(Record::decode(&bytes), None, "{kind} {detail}");

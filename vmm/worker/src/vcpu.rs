@@ -39,8 +39,11 @@ pub fn run(vcpu: &mut VcpuFd, bus: &Bus, _sealed: &Sealed) -> Result<VmEnd, Erro
                 if let Some(end) = power::write(port, data) {
                     return Ok(end);
                 }
+                bus.port_out(port, data);
             }
-            VcpuExit::IoIn(port, data) => data.fill(power::read(port)),
+            VcpuExit::IoIn(port, data) => {
+                data.fill(bus.port_in(port).unwrap_or_else(|| power::read(port)));
+            }
             VcpuExit::Shutdown => return Ok(VmEnd::TripleFault),
             VcpuExit::FailEntry(reason, _) => return Err(Error::Entry(reason)),
             VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt => {}

@@ -94,8 +94,8 @@ pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
             leave(1)
         }));
         match &plan.role {
-            Role::Vcpu { cpus, initrd: _, cmdline } => {
-                vcpu::live(plan, *cpus, cmdline, jailed, &mut fds, take_over)
+            Role::Vcpu { cpus, initrd: _, early, cmdline } => {
+                vcpu::live(plan, *cpus, *early, cmdline, jailed, &mut fds, take_over)
             }
             Role::Console { agent, output, .. } => {
                 console::live(plan, *agent, *output, jailed, &mut fds, take_over)

@@ -16,6 +16,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{Error, TakeOver, take, tell, tell_sealed};
 use crate::bus::Bus;
+use crate::earlycon::Early;
 use crate::fds::{self, Inherited};
 use crate::jail::{Jailed, Sealed, leave};
 use crate::plan::Plan;
@@ -29,6 +30,7 @@ const STACK: usize = 64 * 1024;
 pub(super) fn live(
     plan: &Plan,
     cpus: u8,
+    early: bool,
     cmdline: &OsStr,
     jailed: Jailed,
     fds: &mut Inherited,
@@ -38,7 +40,10 @@ pub(super) fn live(
     let ram = memory::ram(&memfd, plan.memory)?;
     let entry = load(plan, cpus, cmdline, &ram, fds)?;
     let vm = Vm::create(take(fds, fds::KVM)?, &ram)?;
-    let bus = wire(plan, &vm, &memfd, fds)?;
+    let mut bus = wire(plan, &vm, &memfd, fds)?;
+    if early {
+        bus.add_early(Early::new(tell));
+    }
     let vcpus = (0..cpus)
         .map(|index| create_vcpu(&vm, index, cpus, &entry))
         .collect::<Result<Vec<_>, _>>()?;
