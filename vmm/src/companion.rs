@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -33,6 +34,8 @@ pub struct Companion<'a> {
     pub layers: Layers,
     /// Layers that may be missing.
     pub missing: &'a [Layer],
+    /// Who it is on the host.
+    pub identity: Identity,
 }
 
 /// A companion that is sealed, and waits for the go. Killed and reaped when this goes.
@@ -82,9 +85,8 @@ impl Companion<'_> {
         table.extend([(fds::STATUS, status_in.as_fd()), (fds::GO, go_out.as_fd())]);
         table.extend([0, 1, 2].map(|number| (number, null.as_fd())));
         let program = Program { file: file.as_fd(), args: self.args, table };
-        let identity = Identity::of_sandbox()?;
         let admit = |pid| match self.layers.has(Layer::UserNs) {
-            true => identity.map(pid),
+            true => self.identity.map(pid),
             false => Ok(()),
         };
         let child = spawn(program, self.layers, admit)?;
@@ -94,16 +96,17 @@ impl Companion<'_> {
 
 impl Ready {
     /// Lets it begin and hears it out. `hear` is told every record, and says when it was the last.
-    /// A forbidden call is a [`Stopped`].
+    /// A forbidden call is a [`Stopped`]. It has to be done by `until`.
     pub fn until_end<const LENGTH: usize, T>(
         mut self,
+        until: Option<Instant>,
         mut hear: impl FnMut([u8; LENGTH]) -> Option<Result<T>>,
     ) -> Result<T> {
         let name = self.name;
         // If it is gone, its end says so.
         let _ = rustix::io::write(&self.go, &[1]);
         loop {
-            match self.process.next_event(Reply::Hold, None) {
+            match self.process.next_event(Reply::Hold, until) {
                 Event::Said(Said::Record(bytes)) => {
                     if let Some(end) = hear(bytes) {
                         return end;
@@ -114,7 +117,9 @@ impl Ready {
                 }
                 Event::Called(call) => bail!(Stopped { name, call }),
                 Event::Ended => bail!(self.how_it_ended()),
-                // There is no limit to the time.
+                Event::Nothing if until.is_some_and(|until| Instant::now() >= until) => {
+                    bail!("the time was up (--timeout)")
+                }
                 Event::Nothing => {}
             }
         }

@@ -2,15 +2,23 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use devices::blk::SECTOR;
 use devices::bounds::Bounds;
 use devices::throttle::Rates;
+use protocol::collected::ARCHIVE;
 use protocol::task::Task;
 
-use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
+use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, PlaceArg, RunArgs, ScratchArg};
+use crate::collect::Output;
+use crate::ext4;
+use crate::host::directory::Most;
 use crate::host::{self, Image};
+use crate::image;
 use crate::initramfs;
+use crate::limits;
 use crate::terminal;
 
 /// A guest, ready to be started.
@@ -40,6 +48,8 @@ pub struct Guest {
     pub early: bool,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// Directories that something comes out to.
+    pub collected: Vec<Output>,
     /// What takes the place of the user's stdin and stdout.
     pub streams: Option<Streams>,
 }
@@ -52,6 +62,9 @@ pub struct Streams {
     /// What is written.
     pub output: File,
 }
+
+/// What comes out at most, in bytes, when no less is asked for.
+const MOST_OUT: u64 = 512 << 30;
 
 /// The kernel's command line with the agent.
 const CMDLINE: &str = "console=hvc0 quiet panic=-1 reboot=a";
@@ -82,6 +95,27 @@ impl Guest {
         };
         let root = host::image("root file system", &root)?;
         let agent = host::read(host::companion("casemate-agent")?)?;
+        let mut disks = vec![root];
+        disks.append(&mut images(&args.common)?);
+        let scratch =
+            args.scratch.map(|scratch| add(&mut disks, scratch_disk(scratch)?)).transpose()?;
+        let mut inputs = Vec::new();
+        for PlaceArg { directory, place } in &args.input {
+            if inputs.iter().any(|(_, other)| other == place) {
+                bail!("two directories come in at {place:?} (--in DIR:PATH gives each a place)");
+            }
+            let disk = input_disk(directory, args)?;
+            inputs.push((add(&mut disks, disk)?, place.clone()));
+        }
+        let (mut outputs, mut collected) = (Vec::new(), Vec::new());
+        for PlaceArg { directory, place } in &args.output {
+            if inputs.iter().chain(&outputs).any(|(_, other)| other == place) {
+                bail!("{place:?} is taken already (--out DIR:PATH gives each directory a place)");
+            }
+            let (disk, output) = output_disk(directory, args.max_out)?;
+            outputs.push((add(&mut disks, disk)?, place.clone()));
+            collected.push(output);
+        }
         let task = Task {
             modules: Vec::new(),
             argv: args.argv.clone(),
@@ -90,11 +124,12 @@ impl Guest {
             user: args.user,
             hostname: args.hostname.clone().map(OsString::from),
             terminal: args.tty.then(terminal::size),
+            scratch,
+            inputs,
+            outputs,
         };
         let initrd = initramfs::build(&agent, &modules, task)?;
         let console = args.console.as_deref().map(host::create).transpose()?;
-        let mut disks = vec![root];
-        disks.append(&mut images(&args.common)?);
         Ok(Self {
             kernel,
             name: format!("kernel {path:?}"),
@@ -108,6 +143,7 @@ impl Guest {
             console,
             early: args.common.earlycon,
             output: args.common.limits().output,
+            collected,
             streams: None,
         })
     }
@@ -130,6 +166,7 @@ impl Guest {
             console: None,
             early: args.common.earlycon,
             output: args.common.limits().output,
+            collected: Vec::new(),
             streams: None,
         })
     }
@@ -141,6 +178,41 @@ fn environment(args: &RunArgs) -> Vec<OsString> {
     let mut term = OsString::from("TERM=");
     term.push(kind.unwrap_or_else(|| "xterm".into()));
     args.tty.then_some(term).into_iter().chain(args.env.iter().cloned()).collect()
+}
+
+/// Adds a disk; returns the name of its device in the guest.
+fn add(disks: &mut Vec<Image>, disk: Image) -> Result<OsString> {
+    let letter = (b'a'..=b'z').nth(disks.len()).context("too many disks")?;
+    disks.push(disk);
+    Ok(format!("/dev/vd{}", char::from(letter)).into())
+}
+
+/// An empty file system in a file without a name.
+fn scratch_disk(scratch: ScratchArg) -> Result<Image> {
+    let file = host::temporary()?;
+    ext4::format(&file, scratch.size)?;
+    Image::temporary(file, scratch.rates)
+}
+
+/// A file system with a copy of a directory.
+fn input_disk(directory: &Path, args: &RunArgs) -> Result<Image> {
+    let most = Most { bytes: args.max_in, option: "--max-in" };
+    let file = image::of_directory(directory, most, &args.common.jail.insecure_allow_missing)
+        .with_context(|| format!("cannot bring in {directory:?}"))?;
+    Image::read_only(file)
+}
+
+/// An empty disk for an archive, and where what is in it goes.
+fn output_disk(path: &Path, most: u64) -> Result<(Image, Output)> {
+    let file = host::temporary()?;
+    // No file system takes a file without any end.
+    let most = most.min(MOST_OUT);
+    let length = ARCHIVE + image::most_read(most);
+    file.set_len(length - length % SECTOR).context("cannot size a temporary file")?;
+    let disk = file.try_clone().context("cannot keep a temporary file")?;
+    let directory = host::output_directory(path)?;
+    let output = Output { path: path.to_owned(), directory, disk, most };
+    Ok((Image::temporary(file, limits::SCRATCH)?, output))
 }
 
 fn images(args: &CommonArgs) -> Result<Vec<Image>> {

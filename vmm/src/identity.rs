@@ -4,6 +4,9 @@
 //! it shares nothing with the host's users nor with another sandbox. Started as a user, it can be no
 //! other user than that; it loses everything else.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
 use anyhow::{Context, Result};
 use rustix::process::{getegid, geteuid};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -38,6 +41,17 @@ impl Identity {
         getrandom(&mut random, GetRandomFlags::empty()).context("cannot get random bytes")?;
         let id = FIRST + u32::from_ne_bytes(random) % COUNT;
         Ok(Self { uid: id, gid: id, privileged: true })
+    }
+
+    /// The identity that makes files as the owner of `file` would. An unprivileged launcher has its own
+    /// alone.
+    pub fn of_owner(file: &File) -> Result<Self> {
+        let own = Self::of_sandbox()?;
+        if !own.privileged {
+            return Ok(own);
+        }
+        let owner = file.metadata().context("cannot look at a directory")?;
+        Ok(Self { uid: owner.uid(), gid: owner.gid(), ..own })
     }
 
     /// Maps root of `pid`'s new user namespace to this identity, and nobody else to anything.

@@ -10,6 +10,10 @@
 //! | output, each stream | 1 GiB | more than anybody reads, less than a disk | dropped and counted |
 //! | output in a second | 64 MiB | a log collector keeps up, a pipeline hardly notices | held back |
 //! | what is written to an ephemeral disk | 4 GiB | builds and databases of a moderate size | I/O errors, counted |
+//! | what comes in with a directory | 4 GiB | more than source trees and data sets of a run | refused, status 125 |
+//! | what comes out to a directory | 1 GiB | as much as of each stream | nothing comes out, status 125 |
+//! | bytes of a scratch disk in a second | 256 MiB | what a disk does, without holding up all others | held back |
+//! | requests of a scratch disk in a second | 20000 | the same | held back |
 //! | kernel's console file | 16 MiB | boots thousands of times over | dropped and counted |
 //! | report | 128 KiB | | the kernel's last words are left out |
 
@@ -19,6 +23,7 @@ use devices::bounds::Bounds;
 use devices::kernel_log;
 use devices::serve::Dropped;
 use devices::sink::Loss;
+use devices::throttle::Rates;
 use serde::Serialize;
 use worker::jail::limits::{ADDRESS_SPACE, DATA};
 
@@ -36,6 +41,12 @@ pub const OUTPUT: &str = "1G";
 pub const RATE: &str = "64M";
 /// The default of the most bytes that are kept of what is written to an ephemeral disk.
 pub const EPHEMERAL: u64 = 4 << 30;
+/// The default of how much comes in with each directory.
+pub const IN: &str = "4G";
+/// The default of how much comes out to each directory.
+pub const OUT: &str = "1G";
+/// How fast a disk may be that casemate makes for the guest, unless something else is said.
+pub const SCRATCH: Rates = Rates { bytes: 256 << 20, operations: 20_000 };
 /// The most bytes of a report.
 pub const REPORT: usize = 128 << 10;
 

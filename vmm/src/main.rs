@@ -10,11 +10,13 @@ mod backtraces;
 mod breach;
 mod cgroup;
 mod cli;
+mod collect;
 mod companion;
 mod confine;
 mod disks;
 mod doctor;
 mod drill;
+mod ext4;
 mod facts;
 mod guest;
 mod host;
@@ -122,7 +124,10 @@ fn tell(report: Option<File>, end: &End) -> Result<u8> {
         complain(&line);
     }
     let cost = limits::losses_in_words(&end.dropped).into_iter();
-    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
+    // What is the outcome was said already.
+    let reasons = end.collected.iter().filter_map(|collected| collected.reason.clone());
+    let reasons = reasons.filter(|reason| end.outcome.message().as_ref() != Some(reason));
+    cost.chain(disks::full_in_words(&end.disks)).chain(reasons).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }

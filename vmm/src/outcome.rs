@@ -52,6 +52,8 @@ pub enum Outcome {
     Breach(String, Option<Call>),
     /// casemate would not or could not start the guest.
     Refused(String),
+    /// The command succeeded, and what it left could not be collected.
+    Uncollected(String),
     /// This worker could not do its part, for this reason.
     Failed(String, String),
 }
@@ -69,7 +71,7 @@ impl Outcome {
             Self::Timeout => TIMEOUT,
             Self::Violation(..) => VIOLATION,
             Self::Breach(..) => BREACH,
-            Self::Setup(_) | Self::Refused(_) | Self::Failed(..) => FAILED,
+            Self::Setup(_) | Self::Refused(_) | Self::Uncollected(_) | Self::Failed(..) => FAILED,
         }
     }
 
@@ -91,13 +93,17 @@ impl Outcome {
             Self::Violation(..) => "violation",
             Self::Breach(..) => "breach",
             Self::Refused(_) => "refused",
+            Self::Uncollected(_) => "uncollected",
             Self::Failed(..) => "failed",
         }
     }
 
     /// True when the kernel's last words may explain the outcome.
     pub fn wants_kernel_log(&self) -> bool {
-        !matches!(self, Self::Exited(_) | Self::Signaled(_) | Self::NotFound(_))
+        !matches!(
+            self,
+            Self::Exited(_) | Self::Signaled(_) | Self::NotFound(_) | Self::Uncollected(_)
+        )
     }
 
     /// The worker that it was about.
@@ -117,6 +123,7 @@ impl Outcome {
             Self::NotFound(text)
             | Self::NotExecutable(text)
             | Self::Setup(text)
+            | Self::Uncollected(text)
             | Self::BootTimeout(text)
             | Self::Refused(text) => text.clone(),
             Self::PowerOff => "the guest powered off before the command ended".to_owned(),

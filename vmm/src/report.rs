@@ -12,6 +12,7 @@ use serde::Serialize;
 use worker::jail::layers::Layer;
 
 use crate::breach::Call;
+use crate::collect::Collected;
 use crate::disks::DiskReport;
 use crate::facts::Phases;
 use crate::layers::{Finding, State};
@@ -43,6 +44,8 @@ pub struct End {
     pub dropped: Dropped,
     /// The disks, their limits and what those cost.
     pub disks: Vec<DiskReport>,
+    /// What came out.
+    pub collected: Vec<Collected>,
 }
 
 impl End {
@@ -60,6 +63,7 @@ impl End {
             limits: None,
             dropped: Dropped::default(),
             disks: Vec::new(),
+            collected: Vec::new(),
         }
     }
 }
@@ -81,6 +85,8 @@ struct Report<'a> {
     /// What weakens the default, by the names of the options.
     insecure: Vec<String>,
     limits: &'a Option<InForce>,
+    /// What came out, and why not.
+    out: &'a [Collected],
     phases_ms: PhasesMs,
     workers: Vec<WorkerReport<'a>>,
     kernel_console: Option<String>,
@@ -172,6 +178,7 @@ fn report(end: &End) -> Report<'_> {
         layers: Layer::ALL.into_iter().filter_map(|layer| layer_report(layer, end)).collect(),
         insecure: end.insecure.clone(),
         limits: &end.limits,
+        out: &end.collected,
         phases_ms: phases(&end.phases),
         workers: end
             .peaks

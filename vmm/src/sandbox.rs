@@ -20,6 +20,7 @@ use worker::plan::{Device, Plan, Role};
 use worker::{fds, layout};
 
 use crate::cgroup::{self, Cgroup};
+use crate::collect::Collector;
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
@@ -67,6 +68,8 @@ pub struct Sandbox {
     pub cgroup: Option<Cgroup>,
     /// What the launcher did for every worker.
     pub given: Given,
+    /// Processes that wait for what comes out.
+    pub collectors: Vec<Collector>,
 }
 
 /// A device's descriptors, both sides.
@@ -103,6 +106,8 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         Err("not asked for".to_owned())
     };
     let core_sched = share_no_core(layers);
+    let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
+    let collectors = collectors.collect::<Result<_>>()?;
     let mut workers = Vec::new();
     for role in roles {
         let plan = parts.plan(role, layers);
@@ -128,6 +133,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         memory: parts.guest.memory,
         cgroup: cgroup.ok(),
         given,
+        collectors,
     })
 }
 

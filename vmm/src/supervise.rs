@@ -16,6 +16,8 @@ use worker::status::{RECORD, Record};
 
 use crate::breach::{Call, Reply};
 use crate::cgroup::Cgroup;
+use crate::collect::Collected;
+use crate::companion::Stopped;
 use crate::confine;
 use crate::disks;
 use crate::facts::Facts;
@@ -295,6 +297,7 @@ impl Run {
         }
         // Nothing hides a forbidden call, whatever else happened in the same moment.
         outcome = self.facts.breach.clone().unwrap_or(outcome);
+        let collected = self.collect(&mut outcome);
         let plans = self.workers.iter().map(|worker| &worker.plan);
         let disks: Vec<_> =
             plans.filter_map(|plan| disks::report(plan, &self.facts.limited)).collect();
@@ -321,7 +324,29 @@ impl Run {
             limits: Some(limits),
             dropped,
             disks,
+            collected,
         }
+    }
+
+    /// Collects what the command left, now that no worker can write to its disks any more. If the command
+    /// succeeded and this does not, the run has not.
+    fn collect(&mut self, outcome: &mut Outcome) -> Vec<Collected> {
+        let collectors = std::mem::take(&mut self.sandbox.collectors);
+        if !matches!(outcome, Outcome::Exited(_) | Outcome::Signaled(_)) {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for collector in collectors {
+            let (collected, stopped) = collector.collect(self.watch.deadline);
+            if let (Outcome::Exited(0), Some(reason)) = (&outcome, &collected.reason) {
+                *outcome = Outcome::Uncollected(reason.clone());
+            }
+            if let Some(Stopped { name, call }) = stopped {
+                *outcome = Outcome::Breach(name.to_owned(), Some(call));
+            }
+            all.push(collected);
+        }
+        all
     }
 
     /// True while a worker has something left to say that is wanted. `console`: also of the console's.

@@ -1,8 +1,8 @@
 //! The guest's PID 1: the initramfs' `/init`.
 //!
 //! It loads the kernel's modules, opens the channel to the host, puts a private overlay over the
-//! read-only root disk, runs the task's command there, carries its streams, says how it ended and
-//! powers the guest off. One thread serves everything, a second one only reaps processes.
+//! read-only root disk, runs the task's command there, carries its streams, writes what shall come out to
+//! its disks, says how it ended and powers the guest off. One thread serves everything, a second one only reaps processes.
 //!
 //! | ends with | when |
 //! |---|---|
@@ -17,6 +17,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod channel;
+mod collect;
 mod command;
 mod console;
 mod device;
@@ -88,15 +89,19 @@ extern "C" fn main() -> ! {
 
 /// Runs the task from the root disk to the command's end, and leaves every disk clean.
 fn run(task: &Task, modules: &Modules, channel: &mut Channel) -> Result<End, Failed> {
-    root::enter(modules)?;
+    root::enter(task, modules)?;
     let name = task.hostname.as_deref().unwrap_or(OsStr::new("casemate"));
     rustix::system::sethostname(name.as_bytes()).map_err(|errno| {
         Failed::setup(format!("cannot set host name {name:?}: {}", cause(errno)))
     })?;
     network::loopback();
+    collect::prepare(task)?;
     let command = command::start(task)?;
     let reaper = reaper::start(command.pid)?;
     let ended = serve::serve(channel, command, reaper);
+    if ended.is_ok() {
+        collect::collect(task);
+    }
     shutdown::settle();
     ended.map_err(|breach| shutdown::give_up(&breach.to_string()))
 }

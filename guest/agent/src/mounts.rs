@@ -1,5 +1,6 @@
 //! The kernel's own file systems, before and after the change of root.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -90,6 +91,12 @@ pub fn directory(path: &str) -> Result<(), Errno> {
         Err(Errno::EXIST) => Ok(()),
         other => other,
     }
+}
+
+/// Makes a directory and those above it, as far as they are not there.
+pub fn directories(path: &OsStr) -> Result<(), Errno> {
+    let made = std::fs::create_dir_all(path);
+    made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOTDIR))
 }
 
 /// Removes a file of the initramfs, whose memory the guest can use better.

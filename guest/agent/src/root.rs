@@ -1,11 +1,14 @@
-//! The command's root: the read-only disk below, a private tmpfs above, one overlay of both.
+//! The command's root: the read-only disk below, a private tmpfs or a scratch disk above, one overlay of
+//! both; and the files that came in with it.
 //!
-//! The disk and the tmpfs are unmounted as soon as the overlay stands. It keeps both alive by private
+//! The layers are unmounted as soon as the overlay stands. It keeps both alive by private
 //! mounts of its own, which no path and no mount namespace reaches, so the overlay is the only way in.
-//! What is left is `/dev/vda` itself, which the device refuses to write.
+//! What is left is `/dev/vda` itself, which the device refuses to write, and the scratch disk, which is
+//! the command's own to break.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 
+use protocol::task::Task;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
@@ -31,18 +34,29 @@ const KINDS: [(&str, usize, &[u8]); 3] = [
 /// Enough of the disk to see every magic number: four sectors.
 const SUPERBLOCK: usize = 2048;
 
-/// Makes the root disk, writable in memory only, the root of this process and all after it.
-pub fn enter(modules: &Modules) -> Result<(), Failed> {
+/// Makes the root disk, writable in memory or on the task's scratch disk only, the root of this process
+/// and all after it.
+pub fn enter(task: &Task, modules: &Modules) -> Result<(), Failed> {
     let kind = find_kind(modules)?;
     mount_base(kind).map_err(|errno| refused(DISK, kind, errno, modules))?;
-    mount_tmpfs().map_err(|errno| refused("a tmpfs", "tmpfs", errno, modules))?;
+    let upper = task.scratch.as_ref().map(|disk| disk.to_string_lossy());
+    let (upper, kind) = upper.as_deref().map_or(("tmpfs", "tmpfs"), |disk| (disk, "ext4"));
+    mount_upper(upper, kind).map_err(|errno| refused(upper, kind, errno, modules))?;
     let layers = c"lowerdir=/base,upperdir=/upper/root,workdir=/upper/work";
     put("overlay", NEW, "overlay", MountFlags::empty(), layers)
         .map_err(|errno| refused("the overlay", "overlay", errno, modules))?;
     change_root().map_err(|errno| {
         Failed::setup(format!("cannot make the overlay the guest's root: {}", cause(errno)))
     })?;
-    mounts::system()
+    mounts::system()?;
+    for (disk, place) in &task.inputs {
+        let disk = disk.to_string_lossy();
+        mount_input(&disk, place).map_err(|errno| {
+            let failed = refused(&disk, "squashfs", errno, modules);
+            Failed::setup(format!("cannot bring files in at {place:?}: {}", failed.text))
+        })?;
+    }
+    Ok(())
 }
 
 fn find_kind(modules: &Modules) -> Result<&'static str, Failed> {
@@ -81,10 +95,23 @@ fn mount_base(kind: &'static str) -> Result<(), Errno> {
     }
 }
 
-fn mount_tmpfs() -> Result<(), Errno> {
-    put("tmpfs", UPPER, "tmpfs", MountFlags::empty(), c"mode=0755")?;
+/// A disk, or a tmpfs.
+fn mount_upper(disk: &str, kind: &str) -> Result<(), Errno> {
+    if kind == "tmpfs" {
+        put(disk, UPPER, kind, MountFlags::empty(), c"mode=0755")?;
+    } else {
+        open_when_ready(disk, OFlags::RDONLY)?;
+        put(disk, UPPER, kind, MountFlags::NOATIME, c"")?;
+    }
     mounts::directory("/upper/root")?;
     mounts::directory("/upper/work")
+}
+
+fn mount_input(disk: &str, place: &OsStr) -> Result<(), Errno> {
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    open_when_ready(disk, OFlags::RDONLY)?;
+    mounts::directories(place)?;
+    mount(disk, place, "squashfs", flags, c"")
 }
 
 fn put(from: &str, to: &str, kind: &str, flags: MountFlags, options: &CStr) -> Result<(), Errno> {

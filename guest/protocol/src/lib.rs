@@ -3,6 +3,7 @@
 //! | module | direction | carried by |
 //! |---|---|---|
 //! | [`task`] | launcher → agent, once | the file `/task` of the initramfs |
+//! | [`collected`] | agent → launcher, once | a disk of its own |
 //! | [`frame`] | console worker ⇄ agent | the second virtio console |
 //!
 //! Both sides distrust what they read: a decoder returns an error for anything that an encoder
@@ -10,5 +11,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod collected;
 pub mod frame;
 pub mod task;

@@ -26,6 +26,12 @@ pub struct Task {
     pub hostname: Option<OsString>,
     /// Rows and columns of the terminal that the command gets; pipes when absent.
     pub terminal: Option<(u16, u16)>,
+    /// The disk that what is written to the root goes to, an empty ext4; memory when absent.
+    pub scratch: Option<OsString>,
+    /// Disks of files from the host, and where they are mounted for reading.
+    pub inputs: Vec<(OsString, OsString)>,
+    /// Disks for what comes out, and the directories that it comes from.
+    pub outputs: Vec<(OsString, OsString)>,
 }
 
 /// What makes bytes not a task.
@@ -65,6 +71,14 @@ impl Task {
         if let Some((rows, columns)) = self.terminal {
             put("terminal", OsStr::new(&format!("{rows}:{columns}")));
         }
+        if let Some(disk) = &self.scratch {
+            put("scratch", disk);
+        }
+        for (key, places) in [("in", &self.inputs), ("out", &self.outputs)] {
+            for (disk, place) in places {
+                put(key, &[disk, place].map(OsString::as_os_str).join(OsStr::new(":")));
+            }
+        }
         bytes
     }
 
@@ -86,6 +100,9 @@ impl Task {
                 b"user" => task.user = Some(pair(&value).ok_or_else(malformed)?),
                 b"hostname" => task.hostname = Some(value),
                 b"terminal" => task.terminal = Some(pair(&value).ok_or_else(malformed)?),
+                b"scratch" => task.scratch = Some(value),
+                b"in" => task.inputs.push(place(&value).ok_or_else(malformed)?),
+                b"out" => task.outputs.push(place(&value).ok_or_else(malformed)?),
                 _ => return Err(malformed()),
             }
         }
@@ -97,6 +114,14 @@ impl Task {
 fn pair<T: std::str::FromStr>(value: &OsStr) -> Option<(T, T)> {
     let (first, second) = value.to_str()?.split_once(':')?;
     Some((first.parse().ok()?, second.parse().ok()?))
+}
+
+/// A disk and a place; a device's name holds no colon.
+fn place(value: &OsStr) -> Option<(OsString, OsString)> {
+    let value = value.as_bytes();
+    let at = value.iter().position(|&byte| byte == b':')?;
+    let part = |part: &[u8]| OsString::from_vec(part.to_vec());
+    Some((part(&value[..at]), part(&value[at + 1..])))
 }
 
 #[cfg(test)]
@@ -114,6 +139,9 @@ mod tests {
             user: Some((1000, u32::MAX)),
             hostname: Some("x".into()),
             terminal: Some((24, u16::MAX)),
+            scratch: Some("/dev/vdb".into()),
+            inputs: vec![("/dev/vdc".into(), "/in".into()), ("/dev/vdd".into(), "/a:b".into())],
+            outputs: vec![("/dev/vde".into(), "/out".into())],
         };
         let least = Task { argv: vec!["true".into()], ..Task::default() };
         for task in [full, least] {
@@ -132,6 +160,8 @@ mod tests {
             b"user=a:b\0",
             b"terminal=24\0",
             b"terminal=1:65536\0",
+            b"in=x\0",
+            b"out=\0",
         ] {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }

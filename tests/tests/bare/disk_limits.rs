@@ -163,8 +163,8 @@ const RATES: [Rate; 4] = [
         name: "bytes_of_an_ephemeral_disk",
         options: ",ephemeral,max-rate=2M,max-ops=100000",
         kind: 1,
-        len: 4096,
-        count: 1536,
+        len: 64 << 10,
+        count: 96,
     },
 ];
 

@@ -10,6 +10,7 @@
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`disk_limits`] | images that stay as they are, caps and rates |
+//! | [`files`] | directories and scratch disks that will not do |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
@@ -38,6 +39,7 @@ mod drill;
 mod early;
 mod ends;
 mod errors;
+mod files;
 mod forbidden;
 mod hostile;
 mod images;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         console::tests(),
         disk::tests(),
         disk_limits::tests(),
+        files::tests(),
         violations::tests(),
         hostile::tests(),
         lives::tests(),

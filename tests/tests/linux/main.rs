@@ -8,6 +8,7 @@
 //! | [`terminal`] | a command on a terminal: size, keys, job control, the end |
 //! | [`signals`] | what signals to casemate do to the command |
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
+//! | [`files`] | files that come in and out, and a root on a disk |
 //! | [`roots`] | root file systems of every kind |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
@@ -19,6 +20,7 @@
 mod commands;
 mod disks;
 mod ends;
+mod files;
 mod kernels;
 mod own_init;
 mod roots;
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         signals::tests(),
         terminal::tests(),
         disks::tests(),
+        files::tests(),
         roots::tests(),
         ends::tests(),
         own_init::tests(),

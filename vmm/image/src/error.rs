@@ -85,6 +85,18 @@ pub enum Why {
     /// Extended attributes beyond what is taken.
     #[error("its extended attributes are longer than 64 KiB")]
     Xattrs,
+    /// What comes out is files and directories.
+    #[error("it is {0}, and only files and directories come out")]
+    OutKind(&'static str),
+    /// A bit that changes who runs it.
+    #[error("it has a set-id or sticky bit")]
+    SetId,
+    /// The same path again.
+    #[error("its path is there twice")]
+    Twice,
+    /// More than may come out.
+    #[error("with it, more than {0} bytes would come out (--max-out)")]
+    OutSize(u64),
     /// The file is larger than the image may be.
     #[error("it is larger than the image may be (--max-size)")]
     Size,
@@ -117,6 +129,21 @@ pub enum Error {
     /// Names, links and attributes are too much.
     #[error("its names, links and attributes take more than {} MiB", crate::tree::NAMES_MAX >> 20)]
     Names,
+    /// There are too many entries to come out.
+    #[error("it has more than {} entries", crate::unpack::ENTRIES_MAX)]
+    OutEntries,
+    /// The names of what comes out are too much.
+    #[error("its names take more than {} MiB", crate::unpack::NAMES_MAX >> 20)]
+    OutNames,
+    /// The guest did not complete it.
+    #[error("the guest did not complete it")]
+    Unmarked,
+    /// The guest could not complete it, and says why.
+    #[error("the guest says: {0}")]
+    Guest(String),
+    /// A file or directory cannot be made.
+    #[error("cannot make {0}: {1}")]
+    Make(Name, #[source] io::Error),
     /// There are too many owners.
     #[error("it has more than 65535 different owners")]
     Owners,

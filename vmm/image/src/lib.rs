@@ -9,11 +9,12 @@
 //! | [`path`], [`tree`] | names that stay inside; the tree that the layers make up |
 //! | [`outer`], [`oci`] | archives of layers: `docker save` and OCI image layouts |
 //! | [`build`] | from a source to an image |
+//! | [`unpack`] | from what a guest has written to a directory |
 //! | [`squashfs`] | the image's format, written |
 //! | [`inspect`], [`config`] | the image's format, read; the container configuration kept in it |
 //!
-//! Invariants: no path is opened and nothing is executed here. The source is read and the image is
-//! written by position, each through one descriptor. What is kept in memory has a constant bound.
+//! Invariants: no path is opened but below the one directory that is unpacked into, and nothing is executed
+//! here. The source is read and the image is written by position, each through one descriptor. What is kept in memory has a constant bound.
 
 pub mod archive;
 pub mod build;
@@ -30,5 +31,6 @@ pub mod pax;
 pub mod source;
 pub mod squashfs;
 pub mod tree;
+pub mod unpack;
 pub mod word;
 pub mod zstd;

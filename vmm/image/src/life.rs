@@ -4,7 +4,7 @@
 //! one descriptor, writes another, and tells the launcher. Nothing is opened, and nothing is closed.
 
 use std::fs::File;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::process::Resource;
@@ -19,10 +19,13 @@ use crate::error::Error;
 use crate::inspect;
 use crate::order::{self, Order, Task};
 use crate::source::{Source, Window};
+use crate::unpack::{self, Unpacked};
 use crate::word::Word;
 
 /// Private memory in bytes: room for as many entries and names as [`crate::tree`] takes.
 const MEMORY: u64 = 1 << 30;
+/// The same for unpacking: room for what [`crate::unpack`] keeps of names.
+const UNPACK_MEMORY: u64 = 128 << 20;
 /// Address space besides that in bytes: the program and its stack.
 const ADDRESS_SPACE: u64 = 256 << 20;
 /// The least that is copied between two words on progress, in bytes, and the most of such words.
@@ -86,7 +89,9 @@ pub fn live(order: &Order) -> ! {
 
 /// Puts on every layer, and says so.
 fn get_ready(order: &Order) -> Result<Tools, Unready> {
-    let (jailed, mut inherited) = jail::enter_with(order.layers, Order::descriptors())?;
+    let unpacks = matches!(order.task, Task::Unpack { .. });
+    let writable = unpacks.then_some(order::RESULT);
+    let (jailed, mut inherited) = jail::enter_with(order.layers, Order::descriptors(), writable)?;
     let mut take = |number| inherited.take(number).ok_or(Unready::Descriptor(number));
     STATUS.get_or_init({
         let status = take(fds::STATUS)?;
@@ -97,8 +102,11 @@ fn get_ready(order: &Order) -> Result<Tools, Unready> {
     let result: &File = Box::leak(Box::new(File::from(take(order::RESULT)?)));
     let go = std::mem::ManuallyDrop::new(take(fds::GO)?);
     let length = source.metadata().map_err(Unready::Source)?.len();
+    // Permissions are the archive's; nothing else is made in this process.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let [_, file] = jail::next_descriptors()?;
     let limits = |next| limits(order.task, next);
-    let sealed = jailed.seal_with(limits, &rules(order.task))?;
+    let sealed = jailed.seal_with(limits, &rules(order.task, file))?;
     std::panic::set_hook(Box::new(|panic| tell(&Word::Failed(panic.to_string()))));
     write(&Record::Sealed(sealed.landlock, sealed.listener).encode());
     let byte = rustix::io::retry_on_intr(|| rustix::io::read(&*go, &mut [0]));
@@ -124,6 +132,10 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
             let Built { counts, length, left_out } = built;
             Ok(Word::Built(counts, length, left_out))
         }
+        Task::Unpack { most } => {
+            let Unpacked { files, bytes } = unpack::unpack(source, length, result.as_fd(), most)?;
+            Ok(Word::Unpacked(files, bytes))
+        }
         Task::Inspect => {
             let image = Window::all(source, length);
             let (shape, counts) = inspect::inspect(image)?;
@@ -137,42 +149,54 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
 }
 
 /// What the process is limited to. `next`: the number that the filter's listener will have; there is
-/// no room for a descriptor after it.
+/// no room for a descriptor after it, but for one file at a time that is unpacked.
 pub fn limits(task: Task, next: u64) -> Vec<(Resource, u64)> {
     let longest = match task {
         Task::Build { most, .. } => build::most_written(most),
         // Text of which every byte is escaped.
         Task::Inspect => 6 * config::LENGTH_MAX as u64,
+        Task::Unpack { most } => most,
     };
+    let unpacks = matches!(task, Task::Unpack { .. });
+    let memory = if unpacks { UNPACK_MEMORY } else { MEMORY };
     vec![
-        (Resource::Data, MEMORY),
-        (Resource::As, MEMORY + ADDRESS_SPACE),
+        (Resource::Data, memory),
+        (Resource::As, memory + ADDRESS_SPACE),
         (Resource::Fsize, longest),
         (Resource::Nproc, 0),
-        (Resource::Nofile, next + 1),
+        (Resource::Nofile, next + 1 + u64::from(unpacks)),
     ]
 }
 
-/// The allow-list.
-pub fn rules(task: Task) -> Vec<Rule> {
+/// The allow-list. `file`: the number of every file that is unpacked, one at a time.
+pub fn rules(task: Task, file: RawFd) -> Vec<Rule> {
     let rule = |number, name, descriptor: Option<RawFd>, reason| {
         let pin = |fd: RawFd| Pin { argument: 0, value: u64::from(fd.unsigned_abs()) };
         Rule { number, name, pins: descriptor.map(pin).into_iter().collect(), reason }
     };
-    let result = match task {
+    let result = Some(order::RESULT);
+    let mut rules = match task {
         Task::Build { .. } => {
-            rule(libc::SYS_pwrite64, "pwrite64", Some(order::RESULT), "write the image")
+            vec![rule(libc::SYS_pwrite64, "pwrite64", result, "write the image")]
         }
-        Task::Inspect => rule(libc::SYS_write, "write", Some(order::RESULT), "the configuration"),
+        Task::Inspect => vec![rule(libc::SYS_write, "write", result, "the configuration")],
+        // Where a path leads no filter can see: that is Landlock's part, and openat2's.
+        Task::Unpack { .. } => vec![
+            rule(libc::SYS_openat2, "openat2", result, "make a file"),
+            rule(libc::SYS_mkdirat, "mkdirat", result, "make a directory"),
+            rule(libc::SYS_unlinkat, "unlinkat", result, "take back what was made"),
+            rule(libc::SYS_write, "write", Some(file), "write a file"),
+            rule(libc::SYS_close, "close", Some(file), "be done with a file"),
+        ],
     };
-    vec![
+    rules.extend([
         rule(libc::SYS_read, "read", Some(fds::GO), "wait for the go"),
         rule(libc::SYS_pread64, "pread64", Some(order::SOURCE), "read the source"),
-        result,
         rule(libc::SYS_write, "write", Some(fds::STATUS), "tell the launcher"),
         rule(libc::SYS_brk, "brk", None, "the heap, within RLIMIT_DATA"),
         rule(libc::SYS_exit_group, "exit_group", None, "end"),
-    ]
+    ]);
+    rules
 }
 
 #[cfg(test)]
@@ -182,7 +206,7 @@ mod tests {
     #[test]
     fn six_calls_and_only_its_own_descriptors() {
         for task in [Task::Inspect, Task::Build { most: 1, plain: false }] {
-            let rules = rules(task);
+            let rules = rules(task, 1);
             assert_eq!(rules.len(), 6);
             for rule in rules {
                 let free = matches!(rule.name, "brk" | "exit_group");

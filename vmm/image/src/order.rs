@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 3 | status pipe |
 //! | 5 | the source, or the image to inspect: a regular file, for reading |
-//! | 6 | the image to build, or an empty file for the configuration found: for writing |
+//! | 6 | the image to build, or the directory to unpack into, or an empty file for the configuration found: for writing |
 //! | 8 | the go: a pipe from the launcher |
 
 use std::ffi::OsString;
@@ -30,6 +30,11 @@ pub enum Task {
     },
     /// Say what is in an image.
     Inspect,
+    /// Unpack what a guest has written into a directory.
+    Unpack {
+        /// How much may come out, in bytes.
+        most: u64,
+    },
 }
 
 /// Everything the process is told.
@@ -47,6 +52,7 @@ impl Order {
         let task = match self.task {
             Task::Build { most, plain } => format!("build={most},{plain}"),
             Task::Inspect => "inspect".to_owned(),
+            Task::Unpack { most } => format!("unpack={most}"),
         };
         ["casemate-image".to_owned(), task, format!("layers={}", self.layers.to_text())]
             .map(OsString::from)
@@ -58,6 +64,9 @@ impl Order {
         let [_, task, layers] = args else { return None };
         let task = match task.to_str()? {
             "inspect" => Task::Inspect,
+            unpack if unpack.starts_with("unpack=") => {
+                Task::Unpack { most: unpack.strip_prefix("unpack=")?.parse().ok()? }
+            }
             build => {
                 let (most, plain) = build.strip_prefix("build=")?.split_once(',')?;
                 Task::Build { most: most.parse().ok()?, plain: plain.parse().ok()? }
@@ -79,7 +88,9 @@ mod tests {
 
     #[test]
     fn orders_survive_the_way() {
-        for task in [Task::Inspect, Task::Build { most: u64::MAX, plain: true }] {
+        for task in
+            [Task::Inspect, Task::Build { most: u64::MAX, plain: true }, Task::Unpack { most: 7 }]
+        {
             let order = Order { task, layers: Layers::ALL };
             assert_eq!(Order::from_args(&order.to_args()), Some(order));
             assert_eq!(Order::from_args(&order.to_args()[1..]), None);

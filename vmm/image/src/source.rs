@@ -82,6 +82,11 @@ impl Stream {
         Ok(Self { bytes, position: 0, most, hash: None })
     }
 
+    /// What is in `window`, as it is.
+    pub fn plain(window: Window, most: u64) -> Self {
+        Self { bytes: Bytes::Plain(window), position: 0, most, hash: None }
+    }
+
     /// What comes from `reader`, unpacked if it is packed.
     pub fn of_reader(mut reader: impl Read + 'static, most: u64) -> Result<Self, Error> {
         let mut head = [0; 4];

@@ -59,6 +59,8 @@ pub enum Word {
     Built(Counts, u64, u64),
     /// What the image is, and what is in it unless its compressor is not known.
     Inspected(Shape, Option<Counts>),
+    /// What the guest has written came out: so many files, and so many bytes in them.
+    Unpacked(u64, u64),
     /// It cannot be done, and why.
     Failed(String),
 }
@@ -98,6 +100,10 @@ impl Word {
                 numbers[8..13].copy_from_slice(&[compressor, block, time, bytes, inodes]);
                 if counts.is_some() { 3 } else { 4 }
             }
+            Self::Unpacked(files, bytes) => {
+                numbers[..2].copy_from_slice(&[*files, *bytes]);
+                6
+            }
             Self::Failed(reason) => {
                 text = reason.as_bytes();
                 5
@@ -131,6 +137,7 @@ impl Word {
             2 => Self::Built(Counts::from_numbers(&numbers), numbers[8], numbers[9]),
             3 => Self::Inspected(shape()?, Some(Counts::from_numbers(&numbers))),
             4 => Self::Inspected(shape()?, None),
+            6 => Self::Unpacked(numbers[0], numbers[1]),
             5 => {
                 let length = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
                 let text = bytes[TEXT_AT..].get(..length)?;
@@ -151,6 +158,7 @@ mod tests {
         let shape = Shape { compressor: 1, block: 2, time: 3, bytes: 4, inodes: 5 };
         let words = [
             Word::Progress(1, u64::MAX),
+            Word::Unpacked(1, u64::MAX),
             Word::Built(counts, 7, 8),
             Word::Inspected(shape, Some(counts)),
             Word::Inspected(shape, None),

@@ -16,7 +16,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use run::{BootArgs, CommonArgs, JailArgs, RunArgs};
 pub use shell::{CompletionsArgs, ManArgs, completions, man};
-pub use values::{Access, DiskArg, FileArg};
+pub use values::{Access, DiskArg, FileArg, PlaceArg, ScratchArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
@@ -35,7 +35,7 @@ Exit status:
   119  the guest broke the device contract
   120  the jail stopped a worker
   124  the time was up
-  125  casemate could not do its part
+  125  casemate could not do its part, or could not collect what came out (--out)
   126  the command cannot be executed
   127  the command was not found";
 
@@ -62,7 +62,7 @@ pub enum Command {
     /// ends with its exit status. The command's stdout is stdout, its stderr is stderr. SIGINT,
     /// SIGTERM, SIGHUP and SIGQUIT are forwarded to it; a third one ends the run.
     #[command(after_help = after_help())]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Boot a kernel as it is
     ///
     /// The same sandbox without casemate's agent, for guests that bring their own init and for

@@ -9,7 +9,8 @@ use worker::jail::layers::Layer;
 use worker::layout;
 
 use super::values::{
-    DiskArg, FileArg, parse_disk, parse_env, parse_file, parse_hostname, parse_memory, parse_user,
+    DiskArg, FileArg, PlaceArg, ScratchArg, parse_disk, parse_env, parse_file, parse_hostname,
+    parse_in, parse_memory, parse_out, parse_scratch, parse_user,
 };
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
@@ -47,6 +48,28 @@ pub struct RunArgs {
     /// too. Without it, a terminal only shows what the guest writes, and obeys nothing of it.
     #[arg(short, long)]
     pub tty: bool,
+    /// Keep what is written to the root on a temporary disk of this size, not in guest memory
+    ///
+    /// A file without a name in $TMPDIR or /var/tmp, which grows as it is written to. `,max-rate=SIZE` and
+    /// `,max-ops=N` bound bytes and requests in a second (256 MiB and 20000; `none` for no bound).
+    #[arg(long, value_name = "SIZE[,OPTION…]", value_parser = parse_scratch)]
+    pub scratch: Option<ScratchArg>,
+    /// Give the guest a copy of a directory, for reading, at PATH (/in) [repeatable]
+    #[arg(long = "in", value_name = "DIR[:PATH]", value_parser = parse_in)]
+    pub input: Vec<PlaceArg>,
+    /// How much may be in each of these directories
+    #[arg(long, value_name = "SIZE", default_value = limits::IN, value_parser = limits::parse_bytes)]
+    pub max_in: u64,
+    /// Collect what the command leaves at PATH (/out) in a directory, which is made or has to be empty
+    /// [repeatable]
+    ///
+    /// Files and directories come out, without owners and times. A link, a device, a set-id bit or more than
+    /// --max-out refuses it all; then the exit status is 125, unless the command had another than 0.
+    #[arg(long = "out", value_name = "DIR[:PATH]", value_parser = parse_out)]
+    pub output: Vec<PlaceArg>,
+    /// How much may come out to each of these directories
+    #[arg(long, value_name = "SIZE", default_value = limits::OUT, value_parser = limits::parse_bytes)]
+    pub max_out: u64,
     /// End the run if the command has not started by this time after the guest; `none` to wait for ever
     #[arg(long, value_name = "DURATION", default_value = limits::BOOT,
           value_parser = limits::parse_time)]

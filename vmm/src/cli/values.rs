@@ -7,7 +7,7 @@ use devices::throttle::Rates;
 use worker::layout;
 
 use crate::host::sum::Sum;
-use crate::limits;
+use crate::{ext4, limits};
 
 /// A disk as the command line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,24 @@ pub enum Access {
     Read,
     /// Writes are gone with the run, and the image stays as it is; so many bytes of them may be.
     Ephemeral(u64),
+}
+
+/// A scratch disk as the command line wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScratchArg {
+    /// Its size in bytes.
+    pub size: u64,
+    /// How fast it may be.
+    pub rates: Rates,
+}
+
+/// A directory of the host, and its place in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceArg {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Its place in the guest.
+    pub place: OsString,
 }
 
 /// A file as the command line names it.
@@ -97,6 +115,50 @@ impl DiskOptions {
             (None, None, None) => Ok(Access::Write),
         }
     }
+}
+
+pub fn parse_scratch(text: &str) -> Result<ScratchArg, String> {
+    let (size, options) = text.split_once(',').unwrap_or((text, ""));
+    let size = limits::parse_bytes(size)?;
+    if !ext4::SIZES.contains(&size) {
+        return Err("it has to be 16 MiB to 1 TiB".to_owned());
+    }
+    let mut given = DiskOptions::default();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        if !option.starts_with("max-") || !given.take(option)? {
+            return Err(format!("{option:?} is none of max-rate=SIZE and max-ops=N"));
+        }
+    }
+    let [bytes, operations] = given.rates;
+    let rates = Rates {
+        bytes: bytes.unwrap_or(limits::SCRATCH.bytes),
+        operations: operations.unwrap_or(limits::SCRATCH.operations),
+    };
+    Ok(ScratchArg { size, rates })
+}
+
+pub fn parse_in(text: &str) -> Result<PlaceArg, String> {
+    parse_place(text, "/in")
+}
+
+pub fn parse_out(text: &str) -> Result<PlaceArg, String> {
+    parse_place(text, "/out")
+}
+
+/// `DIR[:PATH]`: a place is what begins with a slash after the last colon.
+fn parse_place(text: &str, default: &str) -> Result<PlaceArg, String> {
+    let (directory, place) = match text.rsplit_once(":/") {
+        Some((directory, place)) => (directory, format!("/{place}")),
+        None => (text, default.to_owned()),
+    };
+    if directory.is_empty() {
+        return Err("no directory is named".to_owned());
+    }
+    let parts: Vec<&str> = place.split('/').skip(1).collect();
+    if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        return Err(format!("{place:?} is no place in the guest: try {default}"));
+    }
+    Ok(PlaceArg { directory: directory.into(), place: place.into() })
 }
 
 pub fn parse_file(text: &str) -> Result<FileArg, String> {
@@ -209,6 +271,30 @@ mod tests {
         ];
         for (text, words) in refused {
             assert!(parse_disk(text).is_err_and(|why| why.contains(words)), "{text}");
+        }
+    }
+
+    #[test]
+    fn scratch_disks_and_places() {
+        let scratch = |size, rates| Ok(ScratchArg { size, rates });
+        let none = Rates { bytes: u64::MAX, ..limits::SCRATCH };
+        assert_eq!(parse_scratch("10G"), scratch(10 << 30, limits::SCRATCH));
+        assert_eq!(parse_scratch("16M,max-rate=none"), scratch(16 << 20, none));
+        for bad in ["", "15M", "2T", "none", "1G,ro", "1G,max=1M", "1G,max-ops=0"] {
+            assert!(parse_scratch(bad).is_err(), "{bad}");
+        }
+        let rows = [
+            ("d", "d", "/in"),
+            ("d:/a/b", "d", "/a/b"),
+            ("a:b", "a:b", "/in"),
+            ("/a:/b:/c", "/a:/b", "/c"),
+        ];
+        for (text, directory, place) in rows {
+            let expected = PlaceArg { directory: directory.into(), place: place.into() };
+            assert_eq!(parse_in(text), Ok(expected), "{text}");
+        }
+        for bad in ["", ":/in", "d:/", "d:/a/../b", "d:/a//b", "d:/a/", "d:/./a"] {
+            assert!(parse_in(bad).is_err(), "{bad}");
         }
     }
 

@@ -202,6 +202,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         console: None,
         early: false,
         output: Bounds::NONE,
+        collected: Vec::new(),
         streams: None,
     })
 }

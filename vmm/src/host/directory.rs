@@ -44,13 +44,21 @@ pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Writes the directory `root` into `archive`, without the file `but`. No more than `most` bytes of
-/// content are taken. `tell` hears how many bytes were written.
+/// How much of a directory may be taken, and which option says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Bytes of content.
+    pub bytes: u64,
+    /// The option's name.
+    pub option: &'static str,
+}
+
+/// Writes the directory `root` into `archive`, without the file `but`. No more than `most` is taken. `tell` hears how many bytes were written.
 pub fn archive(
     root: OwnedFd,
     archive: File,
     but: Option<(u64, u64)>,
-    most: u64,
+    most: Most,
     tell: &mut dyn FnMut(u64),
 ) -> Result<(File, LeftOut)> {
     let stat = fstat(&root).context("cannot look at the directory")?;
@@ -74,7 +82,7 @@ struct Walk<'a> {
     archive: File,
     device: u64,
     but: Option<(u64, u64)>,
-    most: u64,
+    most: Most,
     content: u64,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -189,8 +197,9 @@ impl Walk<'_> {
     /// Copies a file's content, leaving holes where it has some.
     fn content(&mut self, file: &File, path: &[u8], size: u64) -> Result<()> {
         self.content = self.content.saturating_add(size);
-        if self.content > self.most {
-            bail!("it is larger than the image may be, at {} (--max-size)", shown(path));
+        if self.content > self.most.bytes {
+            let Most { bytes, option } = self.most;
+            bail!("it is larger than the {bytes} bytes it may be, at {} ({option})", shown(path));
         }
         let begin = self.archive.stream_position()?;
         let mut at = 0;

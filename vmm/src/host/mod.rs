@@ -27,12 +27,14 @@ pub mod modules;
 pub mod processes;
 pub mod sum;
 pub mod target;
+mod temporary;
 pub mod terminal;
 
 pub use control::{
     CgroupMount, cgroup_mounts, make_cgroup, own_link, parse_cgroup_mounts, proc_link, read_cgroup,
     read_own, read_proc, remove_cgroup, tasks, write_cgroup, write_proc,
 };
+pub use temporary::temporary;
 
 use sum::Sum;
 
@@ -155,15 +157,6 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
     Ok(Image { file, shape, backing, copy, rates: disk.rates })
 }
 
-/// A new file without a name, which is gone with the last process that has it open. It may become large:
-/// not in /tmp, which is memory on many hosts.
-pub fn temporary() -> Result<File> {
-    let directory = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
-    let directory = directory.map_or_else(|| "/var/tmp".into(), PathBuf::from);
-    tempfile::tempfile_in(&directory)
-        .with_context(|| format!("cannot make a temporary file in {directory:?} (TMPDIR)"))
-}
-
 fn is_denied(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
@@ -190,6 +183,29 @@ pub fn create(path: &Path) -> Result<File> {
         file.set_len(0).with_context(|| format!("cannot empty {path:?}"))?;
     }
     Ok(file)
+}
+
+/// Opens a directory for output, which is made if it is not there and has to be empty.
+pub fn output_directory(path: &Path) -> Result<File> {
+    let failed = || format!("cannot use {path:?} for output");
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(failed);
+        }
+        _ => {}
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty()).with_context(failed)?;
+    let entries = rustix::fs::Dir::read_from(&directory).with_context(failed)?;
+    for entry in entries {
+        let entry = entry.with_context(failed)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            bail!(
+                "cannot use {path:?} for output: it is not empty, and nothing there is overwritten"
+            );
+        }
+    }
+    Ok(directory.into())
 }
 
 /// Opens /dev/kvm.

@@ -8,6 +8,7 @@ use image::word::{WORD, Word};
 use worker::jail::layers::Layer;
 
 use crate::companion::{Companion, harmless};
+use crate::identity::Identity;
 
 /// What is to be done, and with what.
 pub struct Job<'a> {
@@ -31,8 +32,9 @@ impl Job<'_> {
             table: vec![(SOURCE, self.source), (RESULT, self.result)],
             layers: self.order.layers,
             missing: self.missing,
+            identity: Identity::of_sandbox()?,
         };
-        companion.start()?.until_end(|bytes: [u8; WORD]| match Word::decode(&bytes) {
+        companion.start()?.until_end(None, |bytes: [u8; WORD]| match Word::decode(&bytes) {
             Some(Word::Progress(done, all)) => {
                 tell(done, all);
                 None

@@ -6,16 +6,17 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use image::order::{Order, Task};
+pub use image::unpack::most_read;
 use image::word::Word;
 use rustix::fs::{MemfdFlags, memfd_create};
 use worker::jail::layers::{Layer, Layers};
 
-use crate::host::directory::{self, LeftOut};
+use crate::host::directory::{self, LeftOut, Most};
 use crate::host::target::Target;
 use crate::host::{self, sum};
 use crate::layers;
@@ -115,7 +116,8 @@ fn build(args: &BuildArgs) -> Result<()> {
         (Some(root), _) => {
             let spool = target.beside()?;
             let tell = &mut |bytes| progress.collected(bytes);
-            directory::archive(root, spool, target.replaces(), *max_size, tell)
+            let most = Most { bytes: *max_size, option: "--max-size" };
+            directory::archive(root, spool, target.replaces(), most, tell)
                 .with_context(|| format!("cannot build an image of {path:?}"))?
         }
         (None, Some(file)) => (file, LeftOut::default()),
@@ -135,6 +137,23 @@ fn build(args: &BuildArgs) -> Result<()> {
     target.publish()?;
     mention(left_out, attributes);
     say(&format!("{sum}  {} ({} inodes, {length} bytes)\n", output.display(), counts.inodes))
+}
+
+/// An image of a directory, in a file without a name.
+pub fn of_directory(path: &Path, most: Most, missing: &[Layer]) -> Result<File> {
+    let root = directory::open(path)?.with_context(|| format!("{path:?} is no directory"))?;
+    let (source, left_out) = directory::archive(root, host::temporary()?, None, most, &mut |_| {})?;
+    let image = host::temporary()?;
+    // What is in the archive was counted already.
+    let order = Order {
+        task: Task::Build { most: most.bytes, plain: true },
+        layers: spawn::without_missing(Layers::ALL, missing),
+    };
+    let job = Job { order, source: source.as_fd(), result: image.as_fd(), missing };
+    let Word::Built(_, length, attributes) = job.run(|_, _| {})? else { bail!(OTHER_ANSWER) };
+    check_length(&image, length)?;
+    mention(left_out, attributes);
+    Ok(image)
 }
 
 /// The file is as long as it was said to be: whoever wrote it may have been taken over by the source.

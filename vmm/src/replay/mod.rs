@@ -138,6 +138,7 @@ fn guest(script: &Script, knobs: Knobs, disk: File, output: File) -> Result<Gues
         agent: false,
         console: None,
         output: bounds(),
+        collected: Vec::new(),
         streams: Some(Streams { input: nameless("input", &script.typed)?, output }),
     })
 }

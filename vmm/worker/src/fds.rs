@@ -16,7 +16,7 @@
 //! A sealed worker has the listener of its filter besides, and the vcpu worker what KVM gave it.
 #![expect(unsafe_code, reason = "inherited descriptors have numbers and no owner until here")]
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Where a worker tells the launcher how it is.
 pub const STATUS: RawFd = 3;
@@ -67,6 +67,15 @@ impl Inherited {
     /// The descriptors with these numbers: all that is open once the jail has closed the rest.
     pub(crate) fn new(numbers: Vec<RawFd>) -> Self {
         Self { untaken: numbers }
+    }
+
+    /// Lends the descriptor with this number, if it was inherited and not taken before.
+    pub(crate) fn lend(&self, number: RawFd) -> Option<BorrowedFd<'_>> {
+        self.untaken.contains(&number).then(|| {
+            // SAFETY: the jail checked that this descriptor is open; nobody has taken it, and nobody can
+            // while it is lent.
+            unsafe { BorrowedFd::borrow_raw(number) }
+        })
     }
 
     /// Takes the descriptor with this number, if it was inherited and not taken before.

@@ -25,6 +25,16 @@ pub fn close_all_but(mut keep: Vec<RawFd>) -> Result<Inherited, Error> {
     Ok(Inherited::new(keep))
 }
 
+/// The numbers that the next two descriptors will have.
+pub fn lowest_two() -> Result<[RawFd; 2], Error> {
+    // SAFETY: every worker has its status pipe, and nobody closes it during this call.
+    let status = unsafe { BorrowedFd::borrow_raw(STATUS) };
+    let duplicate = || rustix::io::fcntl_dupfd_cloexec(status, 0);
+    let failed = Error::new("descriptors", "find the next numbers");
+    let (first, second) = (duplicate().map_err(&failed)?, duplicate().map_err(&failed)?);
+    Ok([first.as_raw_fd(), second.as_raw_fd()])
+}
+
 /// The number that the next descriptor will have.
 pub fn lowest_free() -> Result<u64, Error> {
     // SAFETY: every worker has its status pipe, and nobody closes it during this call.

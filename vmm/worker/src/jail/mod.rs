@@ -74,12 +74,16 @@ pub struct Sealed {
 
 /// Puts on every layer of `plan` that set-up can live with.
 pub fn enter(plan: &Plan) -> Result<(Jailed, Inherited), Error> {
-    enter_with(plan.layers, plan.descriptors())
+    enter_with(plan.layers, plan.descriptors(), None)
 }
 
 /// Puts on every one of `layers` that set-up can live with, in any process of casemate's that keeps
-/// the descriptors in `keep`.
-pub fn enter_with(layers: Layers, keep: Vec<RawFd>) -> Result<(Jailed, Inherited), Error> {
+/// the descriptors in `keep`. Below the directory `writable`, one of them, it may make files.
+pub fn enter_with(
+    layers: Layers,
+    keep: Vec<RawFd>,
+    writable: Option<RawFd>,
+) -> Result<(Jailed, Inherited), Error> {
     heap::keep_simple();
     parent::die_with()?;
     let inherited = if layers.has(Layer::Descriptors) {
@@ -102,7 +106,9 @@ pub fn enter_with(layers: Layers, keep: Vec<RawFd>) -> Result<(Jailed, Inherited
     if layers.has(Layer::NoNewPrivs) {
         privileges::give_up()?;
     }
-    let landlock = if layers.has(Layer::Landlock) { landlock::deny_all(false)? } else { 0 };
+    let writable = writable.and_then(|number| inherited.lend(number));
+    let landlock =
+        if layers.has(Layer::Landlock) { landlock::deny_all(false, writable)? } else { 0 };
     Ok((Jailed { layers, landlock }, inherited))
 }
 
@@ -130,13 +136,19 @@ impl Jailed {
     }
 }
 
+/// The numbers that the next two descriptors of this process will have: the filter's listener, and one
+/// after it.
+pub fn next_descriptors() -> Result<[RawFd; 2], Error> {
+    descriptors::lowest_two()
+}
+
 /// Confines the launcher, which keeps its user, its namespaces and its descriptors. What `rules` does
 /// not allow kills it.
 pub fn confine(rules: &[Rule]) -> Result<(), Error> {
     heap::keep_simple();
     capabilities::drop_all()?;
     privileges::give_up()?;
-    landlock::deny_all(true)?;
+    landlock::deny_all(true, None)?;
     seccomp::enforce(rules)
 }
 

@@ -1,0 +1,93 @@
+//! What comes out of a guest: a disk that the guest writes an archive to, and a process that unpacks it.
+//!
+//! The process is started, jailed and sealed before the guest runs, because the launcher cannot start one
+//! afterwards; it waits for the go, which comes once no worker is left that could still write to the disk.
+//! It can read the disk and make files below one directory, and do nothing else.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use image::order::{Order, RESULT, SOURCE, Task};
+use image::unpack::Unpacked;
+use image::word::{WORD, Word};
+use serde::Serialize;
+use worker::jail::layers::Layers;
+
+use crate::companion::{Companion, Ready, Stopped, harmless};
+use crate::identity::Identity;
+use crate::outcome::in_words;
+
+/// A directory that something comes out to.
+#[derive(Debug)]
+pub struct Output {
+    /// Its path, for messages.
+    pub path: PathBuf,
+    /// The directory, which is empty.
+    pub directory: File,
+    /// The disk that the guest writes to.
+    pub disk: File,
+    /// How much may come out, in bytes.
+    pub most: u64,
+}
+
+/// The process that waits for what comes out.
+#[derive(Debug)]
+pub struct Collector {
+    path: PathBuf,
+    ready: Ready,
+}
+
+/// What came out, for the report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Collected {
+    /// The directory.
+    directory: String,
+    files: u64,
+    bytes: u64,
+    /// Why nothing came out.
+    pub reason: Option<String>,
+}
+
+impl Output {
+    /// Starts the process. `layers`: those that it puts on, and is born with.
+    pub fn start(&self, layers: Layers) -> Result<Collector> {
+        let order = Order { task: Task::Unpack { most: self.most }, layers };
+        let companion = Companion {
+            name: "unpack",
+            program: "casemate-image",
+            args: order.to_args(),
+            table: vec![(SOURCE, self.disk.as_fd()), (RESULT, self.directory.as_fd())],
+            layers,
+            missing: &[],
+            identity: Identity::of_owner(&self.directory)?,
+        };
+        let ready = companion.start().with_context(|| format!("cannot use {:?}", self.path))?;
+        Ok(Collector { path: self.path.clone(), ready })
+    }
+}
+
+impl Collector {
+    /// Lets it unpack, which has to be done by `until`.
+    pub fn collect(self, until: Option<Instant>) -> (Collected, Option<Stopped>) {
+        let Self { path, ready } = self;
+        let unpacked = ready.until_end(until, |bytes: [u8; WORD]| match Word::decode(&bytes) {
+            Some(Word::Unpacked(files, bytes)) => Some(Ok(Unpacked { files, bytes })),
+            Some(Word::Failed(reason)) => Some(Err(anyhow!(harmless(&reason)))),
+            _ => Some(Err(anyhow!("the unpack process wrote a malformed record"))),
+        });
+        let directory = path.display().to_string();
+        match unpacked {
+            Ok(Unpacked { files, bytes }) => {
+                (Collected { directory, files, bytes, reason: None }, None)
+            }
+            Err(error) => {
+                let reason = format!("cannot collect {path:?}: {}", in_words(&error));
+                let collected = Collected { directory, files: 0, bytes: 0, reason: Some(reason) };
+                (collected, error.downcast().ok())
+            }
+        }
+    }
+}
