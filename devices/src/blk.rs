@@ -45,7 +45,7 @@ const RO: u64 = 1 << spec::VIRTIO_BLK_F_RO;
 const SEG_MAX: u64 = 1 << spec::VIRTIO_BLK_F_SEG_MAX;
 const HEADER: usize = 16;
 
-/// The most bytes that one call of [`Blk::serve`] moves, however long the requests are.
+/// The most bytes that one call of [`Blk::serve`] moves. A flush, slow as it may be, ends a call.
 const BUDGET: usize = 1024 * 1024;
 
 /// What the guest is told about a disk.
@@ -129,6 +129,7 @@ pub struct Blk<'m, D> {
     /// A flush failed. The kernel reports that once and forgets the data; the guest shall not be
     /// told later that it is durable.
     lost: bool,
+    flushed: bool,
     /// The request that the last turn's budget did not suffice for.
     current: Option<Request<'m>>,
     /// None: as fast as it can.
@@ -147,6 +148,7 @@ impl<'m, D: Disk> Blk<'m, D> {
             id,
             write_through: false,
             lost: false,
+            flushed: false,
             current: None,
             throttle: None,
             held: 0,
@@ -221,7 +223,7 @@ impl<'m, D: Disk> Blk<'m, D> {
             let written = request.answer(result.map_or_else(|status| status, |_| Status::Ok));
             ring.push(memory, request.chain.head, written)?;
             progress.used = true;
-            if budget == 0 {
+            if std::mem::take(&mut self.flushed) || budget == 0 {
                 break;
             }
         }
@@ -287,7 +289,10 @@ impl<'m, D: Disk> Blk<'m, D> {
     }
 
     fn flush(&mut self) -> Result<bool, Status> {
-        self.lost = self.lost || self.disk.flush().is_err();
+        if !self.lost {
+            self.lost = self.disk.flush().is_err();
+            self.flushed = true;
+        }
         if self.lost { Err(Status::IoError) } else { Ok(true) }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`mmio`] | register state machine of the transport | vcpu worker |
 //! | [`control`] | the messages between the two sides | both |
 //! | [`link`] | the device's side: rings on and off, kicks, interrupts | device workers |
+//! | [`wires`] | the descriptors that this goes through | device workers |
 //! | [`ring`], [`chain`] | split virtqueue, and one request's guest memory | device workers |
 //! | [`blk`], [`disk`] | virtio-blk requests, and the image behind them | blk worker |
 //! | [`overlay`], [`throttle`] | an image that is left as it is; how fast a disk may be | blk worker |
@@ -40,6 +41,7 @@ pub mod sink;
 pub mod testing;
 pub mod throttle;
 pub mod violation;
+pub mod wires;
 
 /// Guest RAM as the devices see it.
 pub type Memory = vm_memory::GuestMemoryMmap<()>;

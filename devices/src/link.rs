@@ -3,8 +3,6 @@
 //! Everything here comes from outside: the control socket from the vcpu worker, which may have been
 //! taken over, and the rings from the guest. Both are checked here, once, for every device.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
 use rustix::io::Errno;
 
 use crate::Memory;
@@ -13,6 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::mmio::Identity;
 use crate::ring::Ring;
 use crate::violation::Fault;
+use crate::wires::{Descriptors, Wires};
 
 /// What the control socket said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,26 +28,18 @@ pub enum Event {
 
 /// One device's connection to the rest of the virtual machine.
 #[derive(Debug)]
-pub struct Link<'m> {
+pub struct Link<'m, W = Descriptors> {
     memory: &'m Memory,
     identity: Identity,
-    control: OwnedFd,
-    kicks: Vec<OwnedFd>,
+    wires: W,
     interrupt: Interrupt<'m>,
     rings: [Option<Ring>; MAX_QUEUES],
 }
 
-impl<'m> Link<'m> {
-    /// A stopped device. `control` is its socket (`SOCK_SEQPACKET`), `kicks` one non-blocking
-    /// eventfd for each queue.
-    pub fn new(
-        memory: &'m Memory,
-        identity: Identity,
-        control: OwnedFd,
-        kicks: Vec<OwnedFd>,
-        interrupt: Interrupt<'m>,
-    ) -> Self {
-        Self { memory, identity, control, kicks, interrupt, rings: [const { None }; MAX_QUEUES] }
+impl<'m, W: Wires> Link<'m, W> {
+    /// A stopped device.
+    pub fn new(memory: &'m Memory, identity: Identity, wires: W, interrupt: Interrupt<'m>) -> Self {
+        Self { memory, identity, wires, interrupt, rings: [const { None }; MAX_QUEUES] }
     }
 
     /// Guest RAM.
@@ -61,20 +52,14 @@ impl<'m> Link<'m> {
         self.rings.get_mut(index)?.as_mut()
     }
 
-    /// The control socket, to wait for.
-    pub fn control(&self) -> BorrowedFd<'_> {
-        self.control.as_fd()
-    }
-
-    /// The kick of queue `index`, to wait for.
-    pub fn kick(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.kicks.get(index).map(AsFd::as_fd)
+    /// What joins it to its virtual machine, to wait for.
+    pub fn wires(&self) -> &W {
+        &self.wires
     }
 
     /// Clears the kick of queue `index`.
     pub fn take_kick(&self, index: usize) -> Result<(), Fault> {
-        let Some(kick) = self.kicks.get(index) else { return Ok(()) };
-        match rustix::io::read(kick, &mut [0; 8]) {
+        match self.wires.take_kick(index) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(errno) => Err(Fault::System("cannot read a kick", errno)),
         }
@@ -84,7 +69,7 @@ impl<'m> Link<'m> {
     pub fn interrupt(&mut self, index: usize) -> Result<(), Fault> {
         let memory = self.memory;
         match self.ring(index) {
-            Some(ring) if ring.wants_interrupt(memory) => self.interrupt.used_buffer(),
+            Some(ring) if ring.wants_interrupt(memory) => self.interrupt.used_buffer(&self.wires),
             _ => Ok(()),
         }
     }
@@ -92,7 +77,7 @@ impl<'m> Link<'m> {
     /// Takes one message from the control socket, which must be readable.
     pub fn receive(&mut self) -> Result<Event, Fault> {
         let mut bytes = [0; MESSAGE + 1];
-        let len = match rustix::io::read(&self.control, &mut bytes) {
+        let len = match self.wires.receive(&mut bytes) {
             Ok(0) | Err(Errno::CONNRESET) => return Ok(Event::End),
             Ok(len) => len,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Event::Nothing),
@@ -122,7 +107,7 @@ impl<'m> Link<'m> {
 
     /// Tells the vcpu worker that nothing of the guest will be touched any more.
     pub fn stopped(&self) -> Result<(), Fault> {
-        match rustix::io::write(&self.control, &Message::Stopped.encode()) {
+        match self.wires.send(&Message::Stopped.encode()) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(errno) => Err(Fault::System("cannot write the control socket", errno)),
         }

@@ -9,28 +9,19 @@ use crate::blk::{Blk, Limited};
 use crate::disk::Disk;
 use crate::link::{Event, Link};
 use crate::violation::Fault;
+use crate::wires::{Descriptors, Wires};
 
 /// A block device and its transport.
 #[derive(Debug)]
-pub struct BlkLoop<'m, D> {
-    link: Link<'m>,
+pub struct BlkLoop<'m, D, W = Descriptors> {
+    link: Link<'m, W>,
     device: Blk<'m, D>,
     busy: bool,
     /// What was told of the disk's limits.
     told: Limited,
 }
 
-impl<'m, D: Disk> BlkLoop<'m, D> {
-    /// A loop that has not begun.
-    pub fn new(link: Link<'m>, device: Blk<'m, D>) -> Self {
-        Self { link, device, busy: false, told: Limited::default() }
-    }
-
-    /// The device.
-    pub fn device(&mut self) -> &mut Blk<'m, D> {
-        &mut self.device
-    }
-
+impl<D: Disk> BlkLoop<'_, D> {
     /// Serves until the virtual machine ends, and what the guest left then.
     pub fn run(&mut self) -> Result<(), Fault> {
         self.run_and_tell(|_| {})
@@ -61,17 +52,33 @@ impl<'m, D: Disk> BlkLoop<'m, D> {
 
     /// One turn. With `wait`, it begins when there is something to do.
     pub fn turn(&mut self, wait: bool) -> Result<Turn, Fault> {
-        let (message, kicked) = {
-            let kick = self.link.kick(0).ok_or(Fault::Control)?;
-            let mut fds = [
-                PollFd::from_borrowed_fd(self.link.control(), PollFlags::IN),
-                PollFd::from_borrowed_fd(kick, PollFlags::IN),
-            ];
-            let now = (!wait || self.busy).then_some(Duration::ZERO);
-            let pause = self.device.pause().filter(|_| wait);
-            poll_for(&mut fds, pause.or(now))?;
-            (ready(&fds[0]), ready(&fds[1]))
-        };
+        let wires = self.link.wires();
+        let kick = wires.kick(0).ok_or(Fault::Control)?;
+        let mut fds = [
+            PollFd::from_borrowed_fd(wires.control(), PollFlags::IN),
+            PollFd::from_borrowed_fd(kick, PollFlags::IN),
+        ];
+        let now = (!wait || self.busy).then_some(Duration::ZERO);
+        let pause = self.device.pause().filter(|_| wait);
+        poll_for(&mut fds, pause.or(now))?;
+        let (message, kicked) = (ready(&fds[0]), ready(&fds[1]));
+        self.act(message, kicked)
+    }
+}
+
+impl<'m, D: Disk, W: Wires> BlkLoop<'m, D, W> {
+    /// A loop that has not begun.
+    pub fn new(link: Link<'m, W>, device: Blk<'m, D>) -> Self {
+        Self { link, device, busy: false, told: Limited::default() }
+    }
+
+    /// The device.
+    pub fn device(&mut self) -> &mut Blk<'m, D> {
+        &mut self.device
+    }
+
+    /// What one turn does, once it is known what woke it: a control message, a kick.
+    pub fn act(&mut self, message: bool, kicked: bool) -> Result<Turn, Fault> {
         if message && self.control()? {
             return Ok(Turn::Ended);
         }

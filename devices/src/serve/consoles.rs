@@ -1,6 +1,6 @@
 //! The console worker's loop.
 
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
@@ -12,6 +12,7 @@ use crate::channel::Life;
 use crate::console::{Port, RECEIVE, TRANSMIT};
 use crate::sink::Sink;
 use crate::violation::Fault;
+use crate::wires::{Descriptors, Wires};
 
 /// The most bytes of standard input read at once.
 const INPUT: usize = 4096;
@@ -59,8 +60,8 @@ pub struct Inputs {
 
 /// All consoles of one virtual machine.
 #[derive(Debug)]
-pub struct ConsoleLoop<'m, F> {
-    lines: Vec<Line<'m>>,
+pub struct ConsoleLoop<'m, F, W = Descriptors> {
+    lines: Vec<Line<'m, W>>,
     inputs: Inputs,
     /// How many steps of the command's life have been told.
     told: usize,
@@ -69,22 +70,22 @@ pub struct ConsoleLoop<'m, F> {
     tell: F,
 }
 
-/// Why a descriptor is waited for.
-#[derive(Clone, Copy)]
-enum Source {
+/// What wakes the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A control message for this console.
     Control(usize),
+    /// A kick: console, queue.
     Kick(usize, usize),
+    /// Room for output: console, sink.
     Sink(usize, usize),
+    /// Standard input, for this console.
     Stdin(usize),
+    /// Signals to forward.
     Signals,
 }
 
-impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
-    /// A loop that has not begun.
-    pub fn new(lines: Vec<Line<'m>>, inputs: Inputs, tell: F) -> Self {
-        Self { lines, inputs, told: 1, told_dropped: Dropped::default(), tell }
-    }
-
+impl<F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'_, F> {
     /// Serves until the virtual machine ends. Whatever ends it, the last words of its kernel are
     /// told.
     pub fn run(&mut self) -> Result<(), Fault> {
@@ -99,13 +100,83 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
 
     /// One turn. With `wait`, it begins when there is something to do.
     pub fn turn(&mut self, wait: bool) -> Result<Turn, Fault> {
-        let busy = self.lines.iter().any(|line| line.busy);
-        let woken = self.woken(wait && !busy)?;
-        if woken.is_empty() && !busy {
+        let woken = self.woken(wait && !self.is_busy())?;
+        self.act(&woken)
+    }
+
+    fn woken(&self, wait: bool) -> Result<Vec<Source>, Fault> {
+        let (mut sources, mut fds) = (self.sources(), Vec::new());
+        sources.retain(|source| {
+            let fd = self.descriptor(*source);
+            fds.extend(fd.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+            fd.is_some()
+        });
+        poll_for(&mut fds, if wait { self.pause() } else { Some(Duration::ZERO) })?;
+        let woken = sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd));
+        Ok(woken.map(|(source, _)| source).collect())
+    }
+
+    /// What shows that a source has something, and how.
+    fn descriptor(&self, source: Source) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match source {
+            Source::Control(index) => {
+                Some((self.lines[index].link.wires().control(), PollFlags::IN))
+            }
+            Source::Kick(index, queue) => {
+                Some((self.lines[index].link.wires().kick(queue)?, PollFlags::IN))
+            }
+            Source::Sink(index, number) => {
+                let sink =
+                    self.lines[index].joined.port().sinks().into_iter().flatten().nth(number);
+                Some((sink?.waiting()?, PollFlags::OUT))
+            }
+            Source::Stdin(_) => Some((self.inputs.stdin.as_ref()?.as_fd(), PollFlags::IN)),
+            Source::Signals => Some((self.inputs.signals.as_ref()?.as_fd(), PollFlags::IN)),
+        }
+    }
+}
+
+impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>, W: Wires> ConsoleLoop<'m, F, W> {
+    /// A loop that has not begun.
+    pub fn new(lines: Vec<Line<'m, W>>, inputs: Inputs, tell: F) -> Self {
+        Self { lines, inputs, told: 1, told_dropped: Dropped::default(), tell }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lines.iter().any(|line| line.busy)
+    }
+
+    /// All that the loop waits for now.
+    pub fn sources(&self) -> Vec<Source> {
+        let mut sources = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let port = line.joined.port();
+            sources.push(Source::Control(index));
+            sources.extend([RECEIVE, TRANSMIT].map(|queue| Source::Kick(index, queue)));
+            for (number, sink) in port.sinks().into_iter().flatten().enumerate() {
+                sources.extend(sink.waiting().map(|_| Source::Sink(index, number)));
+            }
+            if self.inputs.stdin.is_some() && port.input_room() > 0 {
+                sources.push(Source::Stdin(index));
+            }
+        }
+        sources.extend(self.inputs.signals.as_ref().map(|_| Source::Signals));
+        sources
+    }
+
+    /// When a sink's pace allows more, however ready its reader is by then.
+    fn pause(&self) -> Option<Duration> {
+        let sinks = self.lines.iter().flat_map(|line| line.joined.port().sinks()).flatten();
+        sinks.filter_map(Sink::pause).min()
+    }
+
+    /// What one turn does, once it is known what woke it.
+    pub fn act(&mut self, woken: &[Source]) -> Result<Turn, Fault> {
+        if woken.is_empty() && !self.is_busy() {
             return Ok(Turn::Idle);
         }
         let mut ended = false;
-        for &source in &woken {
+        for &source in woken {
             match source {
                 Source::Control(index) => ended |= self.lines[index].control()?,
                 Source::Kick(index, queue) => self.lines[index].link.take_kick(queue)?,
@@ -123,43 +194,6 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'m, F> {
         self.tell_dropped(Dropped::has_doubled_since)?;
         self.tell_life()?;
         Ok(if ended { Turn::Ended } else { Turn::Worked })
-    }
-
-    fn woken(&self, wait: bool) -> Result<Vec<Source>, Fault> {
-        let mut sources = Vec::new();
-        let mut fds = Vec::new();
-        let mut within = (!wait).then_some(Duration::ZERO);
-        let mut add = |source, fd, flags| {
-            sources.push(source);
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-        };
-        for (index, line) in self.lines.iter().enumerate() {
-            add(Source::Control(index), line.link.control(), PollFlags::IN);
-            for queue in [RECEIVE, TRANSMIT] {
-                if let Some(kick) = line.link.kick(queue) {
-                    add(Source::Kick(index, queue), kick, PollFlags::IN);
-                }
-            }
-            let port = line.joined.port();
-            for (number, sink) in port.sinks().into_iter().flatten().enumerate() {
-                if let Some(fd) = sink.waiting() {
-                    add(Source::Sink(index, number), fd, PollFlags::OUT);
-                }
-                // Its reader may be ready long before its pace allows more.
-                if let Some(pause) = sink.pause() {
-                    within = Some(within.map_or(pause, |within| within.min(pause)));
-                }
-            }
-            if let Some(stdin) = self.inputs.stdin.as_ref().filter(|_| port.input_room() > 0) {
-                add(Source::Stdin(index), stdin.as_fd(), PollFlags::IN);
-            }
-        }
-        if let Some(signals) = &self.inputs.signals {
-            add(Source::Signals, signals.as_fd(), PollFlags::IN);
-        }
-        poll_for(&mut fds, within)?;
-        let woken = sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd));
-        Ok(woken.map(|(source, _)| source).collect())
     }
 
     fn read_stdin(&mut self, index: usize) {

@@ -10,6 +10,7 @@ use crate::link::{Event, Link};
 use crate::raw::Raw;
 use crate::sink::Sink;
 use crate::violation::Fault;
+use crate::wires::{Descriptors, Wires};
 
 /// What a console is joined to.
 #[derive(Debug)]
@@ -42,17 +43,17 @@ impl Joined {
 
 /// A console device, its transport and its host side.
 #[derive(Debug)]
-pub struct Line<'m> {
-    pub(super) link: Link<'m>,
+pub struct Line<'m, W = Descriptors> {
+    pub(super) link: Link<'m, W>,
     console: Console<'m>,
     pub(super) joined: Joined,
     /// There may be more to serve than the last turn did.
     pub(super) busy: bool,
 }
 
-impl<'m> Line<'m> {
+impl<'m, W: Wires> Line<'m, W> {
     /// A console that has not been started.
-    pub fn new(link: Link<'m>, joined: Joined) -> Self {
+    pub fn new(link: Link<'m, W>, joined: Joined) -> Self {
         Self { link, console: Console::default(), joined, busy: false }
     }
 

@@ -8,7 +8,7 @@
 //! Each turn does a bounded amount of work, so that control messages are answered however busy the
 //! guest keeps its rings. When the control socket ends, what the guest left in its rings is served
 //! once more and the loop returns. `run` is the whole life of a worker; `turn` is one turn, for a
-//! caller that wants to see what lies between two. Neither opens or closes a descriptor.
+//! caller that wants to see what lies between two; `act` is a turn without its waiting. Neither opens or closes a descriptor.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ mod consoles;
 mod line;
 
 pub use blk::BlkLoop;
-pub use consoles::{ConsoleLoop, Dropped, Inputs, News};
+pub use consoles::{ConsoleLoop, Dropped, Inputs, News, Source};
 pub use line::{Joined, Line};
 
 /// Turns of serving after the end; with the budget of a turn this bounds what is still moved.

@@ -13,6 +13,7 @@ use crate::control::{MESSAGE, Message};
 use crate::interrupt::Interrupt;
 use crate::link::Link;
 use crate::mmio::{Action, Identity, Registers, status};
+use crate::wires::{Descriptors, Wires};
 
 /// How long a worker that is alive may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,10 +69,16 @@ impl Machine {
     }
 
     fn link(&self) -> Link<'static> {
-        let interrupt = Interrupt::new(self.status, self.line.try_clone().unwrap());
-        let kicks = self.kicks.iter().map(|kick| kick.try_clone().unwrap()).collect();
-        let control = self.theirs.try_clone().unwrap();
-        Link::new(self.memory, self.identity, control, kicks, interrupt)
+        self.join(Descriptors {
+            control: self.theirs.try_clone().unwrap(),
+            kicks: self.kicks.iter().map(|kick| kick.try_clone().unwrap()).collect(),
+            line: self.line.try_clone().unwrap(),
+        })
+    }
+
+    /// The device with other wires than the machine's own descriptors.
+    pub fn join<W: Wires>(&self, wires: W) -> Link<'static, W> {
+        Link::new(self.memory, self.identity, wires, Interrupt::new(self.status))
     }
 
     /// Brings the device up with `features`, as far as they are offered, and these queues.

@@ -7,6 +7,7 @@
 //! | [`Driver`] | a driver at the registers, in the order of Linux |
 //! | [`Machine`] | a whole device: registers here, its transport for a real worker loop |
 //! | [`Image`] | a disk in memory that fails on demand |
+//! | [`Mouth`] | a console's port with a limited appetite |
 //!
 //! Invariant: everything here is what a guest or a vcpu worker can do; nothing reaches into a
 //! device's state. What cannot be set up panics, since it is the test that is wrong then.
@@ -21,10 +22,12 @@ mod driver;
 mod image;
 mod machine;
 mod memory;
+mod mouth;
 mod ring;
 
 pub use driver::Driver;
 pub use image::{Image, Operation};
 pub use machine::Machine;
 pub use memory::memory;
+pub use mouth::Mouth;
 pub use ring::{Descriptor, Part, SplitRing};

@@ -1,9 +1,8 @@
 //! The console's two queues: bytes as they are, whatever they come in and however slow the port is.
 
-use devices::console::{Console, Port, QUEUE_SIZE};
+use devices::console::{Console, QUEUE_SIZE};
 use devices::ring::{Progress, Ring};
-use devices::sink::Sink;
-use devices::testing::{Part, SplitRing, memory};
+use devices::testing::{Mouth, Part, SplitRing, memory};
 use devices::violation::Violation;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -11,42 +10,6 @@ use crate::Numbers;
 
 const BUFFERS: u64 = 0x4000;
 const RAM: [(u64, usize); 1] = [(0, 1 << 20)];
-
-/// A port with a limited appetite.
-#[derive(Default)]
-struct Mouth {
-    eaten: Vec<u8>,
-    room: usize,
-    waiting: Vec<u8>,
-    fails: bool,
-}
-
-impl Port for Mouth {
-    fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        if self.fails {
-            return Err(Violation::Frame);
-        }
-        let count = bytes.len().min(self.room);
-        self.eaten.extend_from_slice(&bytes[..count]);
-        self.room -= count;
-        Ok(count)
-    }
-    fn sinks(&self) -> [Option<&Sink>; 2] {
-        [None, None]
-    }
-    fn sinks_mut(&mut self) -> [Option<&mut Sink>; 2] {
-        [None, None]
-    }
-    fn has_input(&mut self) -> bool {
-        !self.waiting.is_empty()
-    }
-    fn input(&mut self, buffer: &mut [u8]) -> usize {
-        let count = buffer.len().min(self.waiting.len());
-        buffer[..count].copy_from_slice(&self.waiting[..count]);
-        self.waiting.drain(..count);
-        count
-    }
-}
 
 fn rings() -> (&'static devices::Memory, SplitRing, Ring) {
     let memory = memory(&RAM);

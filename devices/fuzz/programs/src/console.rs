@@ -2,51 +2,14 @@
 
 use std::cell::RefCell;
 
-use devices::console::{Console, Port, QUEUE_SIZE};
+use devices::console::{Console, QUEUE_SIZE};
 use devices::ring::Ring;
-use devices::sink::Sink;
-use devices::violation::Violation;
+use devices::testing::Mouth;
 use steps::driver::{offer_output, offer_room};
 
 use crate::bytes::Bytes;
 use crate::model;
 use crate::rig::{Guest, Queue};
-
-/// A port that takes so many bytes and no more, and has some to give.
-#[derive(Default)]
-struct Mouth {
-    eaten: Vec<u8>,
-    room: usize,
-    waiting: Vec<u8>,
-}
-
-impl Port for Mouth {
-    fn output(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let count = bytes.len().min(self.room);
-        self.eaten.extend_from_slice(&bytes[..count]);
-        self.room -= count;
-        Ok(count)
-    }
-
-    fn sinks(&self) -> [Option<&Sink>; 2] {
-        [None, None]
-    }
-
-    fn sinks_mut(&mut self) -> [Option<&mut Sink>; 2] {
-        [None, None]
-    }
-
-    fn has_input(&mut self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    fn input(&mut self, buffer: &mut [u8]) -> usize {
-        let count = buffer.len().min(self.waiting.len());
-        buffer[..count].copy_from_slice(&self.waiting[..count]);
-        self.waiting.drain(..count);
-        count
-    }
-}
 
 thread_local! {
     static GUEST: RefCell<Guest> = RefCell::default();

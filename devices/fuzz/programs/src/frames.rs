@@ -262,7 +262,7 @@ impl Input {
             let len = u32::from_le_bytes(guest.ram.read(slot + 4));
             assert_eq!(head, u32::from(self.used % SIZE));
             let at = INPUT + u64::from(ROOM) * u64::from(head);
-            let bytes = guest.ram.0[guest.ram.place(at, len.into()).unwrap()].to_vec();
+            let bytes = guest.ram.bytes(at, len.into()).to_vec();
             let mut rest = &bytes[..];
             while self.decoder.fill(&mut rest).expect("the host sends frames") {
                 hear(&self.decoder.from_host().expect("the host sends its own frames"));

@@ -9,6 +9,8 @@
 //! | [`control`] | control messages, and the worker's side of them | what the encoder writes |
 //! | [`frames`] | the agent's frames through the console worker's loop | the stream that was sent |
 //! | [`loader`] | kernel images and initrds, within a time limit | |
+//! | [`archive`], [`tar`] | sources of images: tar, gzip, zstd, containers; the squashfs made of them | itself, twice; what is read back |
+//! | [`inspect`] | squashfs images | what adds up |
 //! | [`whole`] | all of this at once: registers, memory, kicks, resets, backends | all models |
 //!
 //! Programs are bytes that [`bytes::Bytes`] turns into mostly valid accesses, so that every input
@@ -22,11 +24,14 @@
     reason = "a finding is a panic, and so is a program that cannot be set up"
 )]
 
+pub mod archive;
 pub mod blk;
+pub mod clock;
 pub mod console;
 pub mod control;
 pub mod fetch;
 pub mod frames;
+pub mod inspect;
 pub mod loader;
 pub mod model;
 pub mod registers;
@@ -34,6 +39,7 @@ pub mod rig;
 pub mod ring;
 pub mod seeds;
 pub mod streams;
+pub mod tar;
 pub mod whole;
 
 pub use steps::bytes;
@@ -42,7 +48,7 @@ pub use steps::bytes;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("registers", registers::run),
     ("ring", ring::run),
     ("blk", blk::run),
@@ -50,5 +56,7 @@ pub const TARGETS: [Target; 8] = [
     ("control", control::run),
     ("frames", frames::run),
     ("loader", loader::run),
+    ("archive", archive::run),
+    ("inspect", inspect::run),
     ("whole", whole::run),
 ];

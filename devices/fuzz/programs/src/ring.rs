@@ -138,7 +138,7 @@ fn pop(
         let count = buffer.read(3, &mut bytes);
         let mut same = Vec::new();
         model::ring::walk(runs, 3, 64, |at, len| {
-            same.extend_from_slice(&guest.ram.0[guest.ram.place(at, len).unwrap()]);
+            same.extend_from_slice(guest.ram.bytes(at, len));
         });
         assert_eq!(&bytes[..count], same);
     }

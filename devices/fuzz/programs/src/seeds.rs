@@ -16,6 +16,8 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "control" => control(),
         "frames" => frames(),
         "loader" => loader(),
+        "archive" => archive(),
+        "inspect" => inspect(),
         "whole" => whole(),
         _ => Vec::new(),
     }
@@ -194,6 +196,42 @@ fn loader() -> Vec<Seed> {
     }
     bzimage.push(0);
     vec![("elf", plain), ("pvh", pvh), ("bzimage", bzimage)]
+}
+
+/// Archives of a file, a directory, a link and attributes: as they are, packed, and of two layers.
+fn archive() -> Vec<Seed> {
+    // More; kind, name (indices); what is in it; its size as it is; numbers and bytes as they are.
+    let file = |name: u8| [&[0, 0, 0, 0, name, 2, 5][..], b"hello", &[0, 0, 0, 0]].concat();
+    let directory = [0, 0, 4, 0, 2, 0, 0, 0, 0];
+    let symlink = [0, 0, 8, 0, 1, 0, 0, 0, 0, 0, 0];
+    // One record: key (index), value as it is, its length as it is.
+    let attribute = [&[0, 0, 16, 0, 0, 1, 6, 3, 3][..], b"val", &[0, 0, 0, 0, 0]].concat();
+    let layer = [&directory[..], &file(3), &symlink, &attribute, &file(0)].concat();
+    let whole = |knobs: u8| [&[knobs][..], &layer].concat();
+    let layers =
+        |knobs: u8| [&[knobs, 1][..], &layer, &[0xff, 0], &layer, &[0xff, 0, 0, 0]].concat();
+    vec![
+        ("tar", whole(1)),
+        ("gzip", whole(3)),
+        ("zstd", whole(4)),
+        ("docker", layers(5)),
+        ("docker-packed", layers(6)),
+        ("not-unwrapped", layers(13)),
+    ]
+}
+
+/// A table of a directory, a file of two blocks and a symbolic link; stored, and packed.
+fn inspect() -> Vec<Seed> {
+    let head = |kind: u8| [&[kind, 0][..], &[0; 14]].concat();
+    let directory = [head(1), vec![0; 16]].concat();
+    let file =
+        [head(2), vec![0; 4], vec![0xff; 4], vec![0; 4], vec![1, 0, 2, 0], vec![0; 8]].concat();
+    let symlink = [&head(3)[..], &[1, 0, 0, 0, 1, 0, 0, 0, b'a']].concat();
+    let table = [directory, file, symlink].concat();
+    // Knobs, inodes, nothing wrong, a configuration or none.
+    let config = [&[0x00, 0, 3, 0, 11][..], b"{\"Cmd\":[1]}", &table].concat();
+    let program = |knobs: u8| [&[knobs, 0, 3, 0][..], &table].concat();
+    vec![("stored", program(0x10)), ("packed", program(0x14)), ("config", config)]
 }
 
 /// Devices that are up, requests and output, a reset in the middle.

@@ -1,9 +1,11 @@
 //! Pipes that outlive a program: making one costs more than most programs do.
 #![expect(unsafe_code, reason = "SIGPIPE is ignored, as the Rust runtime does it in the workers")]
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::Once;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -15,6 +17,8 @@ pub const PIPE: usize = 64 * 1024;
 pub struct Pipe {
     reader: Option<OwnedFd>,
     writer: Option<OwnedFd>,
+    /// Something may be there to read, bytes or their end.
+    fed: Cell<bool>,
 }
 
 impl Pipe {
@@ -32,7 +36,7 @@ impl Pipe {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         fcntl_setfl(&reader, OFlags::NONBLOCK).unwrap();
         fcntl_setpipe_size(&writer, PIPE).unwrap();
-        *self = Self { reader: Some(reader), writer: Some(writer) };
+        *self = Self { reader: Some(reader), writer: Some(writer), fed: Cell::new(false) };
     }
 
     /// A copy of the end that is written to.
@@ -49,6 +53,7 @@ impl Pipe {
     pub fn write(&self, bytes: &[u8]) {
         if let Some(writer) = self.writer.as_ref().filter(|_| !bytes.is_empty()) {
             assert_eq!(rustix::io::write(writer, bytes).unwrap(), bytes.len());
+            self.fed.set(true);
         }
     }
 
@@ -67,6 +72,14 @@ impl Pipe {
         bytes.len() > before
     }
 
+    /// True when a reader would not wait: there is something, or its end.
+    pub fn has_something(&self) -> bool {
+        let Some(reader) = self.reader.as_ref().filter(|_| self.fed.get()) else { return false };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.fed.set(poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&now)).unwrap() > 0);
+        self.fed.get()
+    }
+
     /// Closes the end that is read.
     pub fn close_reader(&mut self) {
         self.reader = None;
@@ -74,6 +87,7 @@ impl Pipe {
 
     /// Closes the end that is written to.
     pub fn close_writer(&mut self) {
+        self.fed.set(true);
         self.writer = None;
     }
 

@@ -99,6 +99,16 @@ fn random_images_find_nothing() {
 }
 
 #[test]
+fn random_archives_find_nothing() {
+    random(target("archive"));
+}
+
+#[test]
+fn random_squashfs_images_find_nothing() {
+    random(target("inspect"));
+}
+
+#[test]
 fn random_machines_find_nothing() {
     random(target("whole"));
 }
@@ -116,5 +126,18 @@ fn the_seeds_are_those_that_are_made() {
             }
             assert_eq!(fs::read(&path).unwrap(), program, "{}", path.display());
         }
+    }
+}
+
+/// A seed that is refused at its door would begin nothing.
+#[test]
+fn the_seeds_of_images_are_taken() {
+    for (name, program) in programs::seeds::seeds("archive") {
+        let built =
+            programs::archive::drive(&program).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert!(built.counts.files > 0 && built.counts.directories > 1, "{name}: {built:?}");
+    }
+    for (name, program) in programs::seeds::seeds("inspect") {
+        programs::inspect::drive(&program).unwrap_or_else(|why| panic!("{name}: {why}"));
     }
 }

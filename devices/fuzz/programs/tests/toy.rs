@@ -47,9 +47,9 @@ enum Defect {
 impl Adder {
     fn turn(&mut self) -> Result<Turn, Fault> {
         let ready = {
-            let kick = self.link.kick(0).unwrap();
+            let kick = self.link.wires().kick(0).unwrap();
             let mut fds = [
-                PollFd::from_borrowed_fd(self.link.control(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.link.wires().control(), PollFlags::IN),
                 PollFd::from_borrowed_fd(kick, PollFlags::IN),
             ];
             poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
@@ -114,7 +114,7 @@ impl Toy {
         while let Some(chain) = ring.pop(&guest.ram).map_err(Outcome::Violation)? {
             let mut sum = 0u32;
             walk(&chain.readable, 0, u64::MAX, |at, len| {
-                let bytes = &guest.ram.0[guest.ram.place(at, len).unwrap()];
+                let bytes = guest.ram.bytes(at, len);
                 sum = bytes.iter().fold(sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
             });
             let count = len(&chain.writable).min(4);

@@ -10,7 +10,7 @@ use devices::blk::{Blk, FLUSH, ID_LEN, QUEUE_SIZE, Shape};
 use devices::control::{Geometry, Message, Start};
 use devices::mmio::VERSION_1;
 use devices::serve::{BlkLoop, Turn};
-use devices::testing::{Image, Machine, Part, SplitRing, memory};
+use devices::testing::{Image, Machine, Operation, Part, SplitRing, memory};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{end, ended, live, text};
@@ -112,6 +112,30 @@ fn an_interrupt_comes_for_a_batch_and_not_only_for_the_whole_ring() {
     assert_eq!(rig.served.turn(false).unwrap(), Turn::Worked);
     assert_eq!(rig.served.turn(false).unwrap(), Turn::Idle);
     assert!(!rig.machine.take_interrupt());
+}
+
+/// A flush takes as long as the host's disk does, so a reset must not wait for a ring full of them.
+#[test]
+fn a_reset_waits_for_one_flush_and_not_for_a_ring_of_them() {
+    for (features, kind) in [(FLUSH, 4u32), (0, 1)] {
+        let mut rig = rig();
+        rig.machine.start(features, &[&rig.ring]);
+        rig.served.turn(false).unwrap();
+        let mut header = [0; 16];
+        header[..4].copy_from_slice(&kind.to_le_bytes());
+        rig.memory.write_slice(&header, GuestAddress(HEADER)).unwrap();
+        for _ in 0..QUEUE_SIZE / 4 {
+            // A flush has no data; a write that has none is written through all the same.
+            rig.ring.add(&[Part::Out(HEADER, 16), Part::In(DATA, 1)]);
+        }
+        rig.machine.kick(0);
+        rig.served.turn(false).unwrap();
+        assert_eq!(rig.used(), 1, "request {kind}");
+        rig.machine.begin_reset();
+        rig.served.turn(false).unwrap();
+        rig.machine.finish_reset();
+        assert_eq!(rig.served.device().disk().log, [Operation::Flush], "request {kind}");
+    }
 }
 
 #[test]

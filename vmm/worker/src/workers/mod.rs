@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use devices::interrupt::Interrupt;
 use devices::link::Link;
 use devices::violation::Fault;
+use devices::wires::Descriptors;
 use rustix::thread::set_name;
 
 use crate::fds::{self, Inherited};
@@ -147,11 +148,12 @@ fn link<'m>(
     let device =
         plan.devices.get(usize::from(index)).ok_or(Error::Descriptor(fds::control(index)))?;
     let status = memory::control_page(memfd, plan.control_page(index))?;
-    let interrupt = Interrupt::new(status, take(fds, fds::interrupt(index))?);
+    let line = take(fds, fds::interrupt(index))?;
     let control = take(fds, fds::control(index))?;
     let kicks = device
         .queues()
         .map(|queue| take(fds, fds::kick(index, queue)))
         .collect::<Result<_, _>>()?;
-    Ok(Link::new(memory, device.identity(), control, kicks, interrupt))
+    let wires = Descriptors { control, kicks, line };
+    Ok(Link::new(memory, device.identity(), wires, Interrupt::new(status)))
 }

@@ -9,7 +9,7 @@
     reason = "a harness: what fails, fails loudly"
 )]
 
-use rustix::time::{ClockId, clock_gettime};
+use programs::clock;
 use std::io::Read;
 
 fn main() {
@@ -29,20 +29,14 @@ fn main() {
         std::io::stdin().read_to_end(&mut program).unwrap();
         programs.push(program);
     }
-    let begun = processor_time();
+    let begun = clock::busy();
     for _ in 0..repeat.unwrap_or(1) {
         programs.iter().for_each(|program| body(program));
     }
     if let Some(repeat) = repeat {
         let count = programs.len() * repeat;
-        let seconds = processor_time() - begun;
+        let seconds = (clock::busy() - begun).as_secs_f64();
         let speed = count as f64 / seconds;
         println!("{count} programs in {seconds:.2} s of a processor: {speed:.0} a second");
     }
-}
-
-/// Seconds that this process had a processor.
-fn processor_time() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

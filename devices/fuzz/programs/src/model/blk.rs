@@ -1,5 +1,5 @@
 //! A block device by the standard (virtio 1.2 §5.2), and by what casemate promises beyond it: a
-//! failed flush stays failed, and a turn moves at most 1 MiB.
+//! failed flush stays failed, and a turn moves at most 1 MiB and flushes once.
 
 use std::collections::VecDeque;
 
@@ -38,6 +38,7 @@ pub struct Blk {
     pub served: usize,
     write_through: bool,
     lost: bool,
+    flushed: bool,
     current: Option<Request>,
 }
 
@@ -72,6 +73,7 @@ impl Blk {
             served: 0,
             write_through: false,
             lost: false,
+            flushed: false,
             current: None,
         }
     }
@@ -91,6 +93,7 @@ impl Blk {
         let mut served = Served { used: false, more: true };
         let mut budget = BUDGET;
         self.served = 0;
+        self.flushed = false;
         for _ in 0..=ring.geometry.size {
             let mut request = match self.current.take() {
                 Some(request) => request,
@@ -117,7 +120,7 @@ impl Blk {
             ring.push(ram, request.chain.head, data + u64::from(data == room));
             served.used = true;
             self.served += 1;
-            if budget == 0 {
+            if budget == 0 || self.flushed {
                 break;
             }
         }
@@ -203,13 +206,13 @@ impl Blk {
             let image = &mut self.image;
             let mut offset = usize::try_from(at).unwrap();
             walk(runs, skip + request.moved, count, |address, len| {
-                let place = ram.place(address, len).unwrap();
-                let bytes = &mut image[offset..offset + place.len()];
-                offset += place.len();
+                let count = usize::try_from(len).unwrap();
+                let bytes = &mut image[offset..offset + count];
+                offset += count;
                 if is_write {
-                    bytes.copy_from_slice(&ram.0[place]);
+                    bytes.copy_from_slice(ram.bytes(address, len));
                 } else {
-                    ram.0[place].copy_from_slice(bytes);
+                    ram.bytes_mut(address, len).copy_from_slice(bytes);
                 }
             });
             request.moved += count;
@@ -218,7 +221,10 @@ impl Blk {
     }
 
     fn flush(&mut self, ram: &mut Ram) -> Result<bool, u8> {
-        self.lost = self.lost || self.begin(ram, Operation::Flush).is_err();
+        if !self.lost {
+            self.lost = self.begin(ram, Operation::Flush).is_err();
+            self.flushed = true;
+        }
         if self.lost { Err(IOERR) } else { Ok(true) }
     }
 }
@@ -229,7 +235,7 @@ fn request(ram: &Ram, chain: Chain) -> Result<Request, Violation> {
     }
     let mut bytes = Vec::new();
     walk(&chain.readable, 0, HEADER, |at, len| {
-        bytes.extend_from_slice(&ram.0[ram.place(at, len).unwrap()]);
+        bytes.extend_from_slice(ram.bytes(at, len));
     });
     let header = <[u8; 16]>::try_from(bytes).ok().map(|bytes| {
         let [kind, _, low, high] =

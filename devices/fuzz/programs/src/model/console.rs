@@ -47,7 +47,7 @@ impl Console {
             let left = len(&chain.readable) - sent;
             let count = left.min(room);
             walk(&chain.readable, sent, count, |at, len| {
-                self.output.extend_from_slice(&ram.0[ram.place(at, len).unwrap()]);
+                self.output.extend_from_slice(ram.bytes(at, len));
             });
             room -= count;
             if count < left {

@@ -17,22 +17,70 @@ pub mod console;
 pub mod registers;
 pub mod ring;
 
-/// A copy of guest RAM, which begins at address 0.
+/// Bytes that one bit of [`Ram`] stands for.
+const BLOCK: usize = 512;
+
+/// A copy of guest RAM, which begins at address 0, at most 32 KiB.
 #[derive(Clone, Debug)]
-pub struct Ram(pub Vec<u8>);
+pub struct Ram {
+    bytes: Vec<u8>,
+    /// Blocks that were written to since [`Ram::clear`], a bit each.
+    touched: u64,
+}
 
 impl Ram {
+    /// So much RAM, zeroed.
+    pub fn new(len: usize) -> Self {
+        assert!(len <= 64 * BLOCK);
+        Self { bytes: vec![0; len], touched: 0 }
+    }
+
+    /// Zeroes what was written to, and calls `each` for every block of it.
+    pub fn clear(&mut self, mut each: impl FnMut(u64, &[u8])) {
+        for (index, block) in self.bytes.chunks_mut(BLOCK).enumerate() {
+            if self.touched >> index & 1 == 1 {
+                block.fill(0);
+                each((index * BLOCK) as u64, block);
+            }
+        }
+        self.touched = 0;
+    }
+
+    /// All of it.
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All of it, to be written.
+    pub fn all_mut(&mut self) -> &mut [u8] {
+        self.touched = u64::MAX;
+        &mut self.bytes
+    }
+
+    /// `len` bytes at an address that was checked.
+    pub fn bytes(&self, address: u64, len: u64) -> &[u8] {
+        &self.bytes[self.place(address, len).expect("an address that was checked")]
+    }
+
+    /// The same, to be written.
+    pub fn bytes_mut(&mut self, address: u64, len: u64) -> &mut [u8] {
+        let place = self.place(address, len).expect("an address that was checked");
+        for block in place.start / BLOCK..place.end.div_ceil(BLOCK) {
+            self.touched |= 1 << block;
+        }
+        &mut self.bytes[place]
+    }
+
     /// Where `len` bytes at `address` are, if they are.
     pub fn place(&self, address: u64, len: u64) -> Option<std::ops::Range<usize>> {
         let end = usize::try_from(address.checked_add(len)?).ok()?;
         let start = usize::try_from(address).ok()?;
-        (end <= self.0.len()).then_some(start..end)
+        (end <= self.bytes.len()).then_some(start..end)
     }
 
     /// So many bytes at an address that was checked.
     pub fn read<const N: usize>(&self, address: u64) -> [u8; N] {
-        let place = self.place(address, N as u64).expect("an address that was checked");
-        self.0[place].try_into().unwrap()
+        self.bytes(address, N as u64).try_into().unwrap()
     }
 
     /// Two bytes at an address that was checked.
@@ -42,7 +90,6 @@ impl Ram {
 
     /// Writes at an address that was checked.
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
-        let place = self.place(address, bytes.len() as u64).expect("an address that was checked");
-        self.0[place].copy_from_slice(bytes);
+        self.bytes_mut(address, bytes.len() as u64).copy_from_slice(bytes);
     }
 }

@@ -3,10 +3,12 @@
 use devices::link::Event;
 use devices::serve::{BlkLoop, Turn};
 use devices::testing::Machine;
+use devices::violation::Fault;
 use steps::Disturbance;
 use steps::driver::PROOF;
 
 use super::transport::{Transport, outcome};
+use super::wires::InMemory;
 use super::{Device, blk};
 use crate::control::Outcome;
 use crate::model;
@@ -30,26 +32,62 @@ impl Lasting {
     }
 }
 
+/// The loop under test, with either kind of wires.
+enum Served {
+    Descriptors(BlkLoop<'static, blk::Fickle>),
+    InMemory(BlkLoop<'static, blk::Fickle, &'static InMemory>, &'static InMemory),
+}
+
+impl Served {
+    fn turn(&mut self) -> Result<Turn, Fault> {
+        match self {
+            Self::Descriptors(served) => served.turn(false),
+            Self::InMemory(served, wires) => served.act(wires.is_told(), wires.is_kicked(0)),
+        }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Self::InMemory(..))
+    }
+
+    fn disk(&mut self) -> &mut blk::Fickle {
+        match self {
+            Self::Descriptors(served) => served.device().disk(),
+            Self::InMemory(served, _) => served.device().disk(),
+        }
+    }
+}
+
 /// A block device.
 pub struct Disk<'a> {
     transport: &'a mut Transport,
-    served: BlkLoop<'static, blk::Fickle>,
+    served: Served,
     model: model::blk::Blk,
     busy: bool,
 }
 
 impl<'a> Disk<'a> {
-    /// A device after power-on.
-    pub fn new(lasting: &'a mut Lasting, guest: &Guest, read_only: bool) -> Self {
+    /// A device after power-on, joined by descriptors or in memory.
+    pub fn new(
+        lasting: &'a mut Lasting,
+        guest: &Guest,
+        read_only: bool,
+        by_descriptors: bool,
+    ) -> Self {
         let (device, model) = blk::device(guest.memory, read_only);
         let transport = &mut lasting.0[usize::from(read_only)];
-        let served = BlkLoop::new(transport.again(), device);
+        let served = if by_descriptors {
+            Served::Descriptors(BlkLoop::new(transport.again(), device))
+        } else {
+            let served = BlkLoop::new(transport.again_in_memory(), device);
+            Served::InMemory(served, transport.in_memory())
+        };
         Self { transport, served, model, busy: false }
     }
 
     /// The image as it is.
     pub fn image(&mut self) -> Vec<u8> {
-        self.served.device().disk().bytes()
+        self.served.disk().bytes()
     }
 
     /// The model's turn: what the worker's has to come to.
@@ -88,10 +126,18 @@ impl Device for Disk<'_> {
         if self.transport.dead {
             return;
         }
+        // Nothing to hear of: a worker without descriptors does not run then.
+        if !self.transport.is_told()
+            && !self.transport.kicked
+            && !self.busy
+            && self.served.is_in_memory()
+        {
+            return;
+        }
         for _ in 0..TURNS {
             let stops = self.transport.next_is_stop();
             let expected = self.turn(guest);
-            match (self.served.turn(false), expected) {
+            match (self.served.turn(), expected) {
                 (Ok(turn), Ok(expected)) if turn == expected => {
                     if stops {
                         self.transport.stopped();
@@ -109,18 +155,18 @@ impl Device for Disk<'_> {
             }
         }
         guest.check("disk");
-        blk::check(self.served.device().disk(), &self.model);
+        blk::check(self.served.disk(), &self.model);
         if !self.transport.dead {
             self.transport.check();
         }
     }
 
     fn disturb(&mut self, what: &Disturbance) {
-        blk::disturb(what, self.served.device().disk(), &mut self.model);
+        blk::disturb(what, self.served.disk(), &mut self.model);
     }
 
     fn calm(&mut self) {
-        let disk = self.served.device().disk();
+        let disk = self.served.disk();
         (disk.meanwhile, disk.image.most) = (None, usize::MAX);
         disk.image.errors.clear();
         (self.model.meanwhile, self.model.most) = (None, u64::MAX);
@@ -128,9 +174,9 @@ impl Device for Disk<'_> {
     }
 
     fn prove(&mut self, guest: &mut Guest, [queue, _]: &[Queue; 2]) {
-        let status = usize::try_from(PROOF + 16 + 512).unwrap();
-        let served = (guest.ram.half(queue.geometry.used + 2), guest.ram.0[status]);
-        assert_eq!(served, (1, 0), "a plain read");
+        let status = PROOF + 16 + 512;
+        let served = (guest.ram.half(queue.geometry.used + 2), guest.ram.read(status));
+        assert_eq!(served, (1, [0]), "a plain read");
     }
 
     /// What is in the ring is served once more.
@@ -140,8 +186,10 @@ impl Device for Disk<'_> {
         if self.transport.dead || self.busy {
             return;
         }
-        self.transport.end();
-        self.served.run().unwrap();
-        guest.check("the end of the disk");
+        if let Served::Descriptors(served) = &mut self.served {
+            self.transport.end();
+            served.run().unwrap();
+            guest.check("the end of the disk");
+        }
     }
 }

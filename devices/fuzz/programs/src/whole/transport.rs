@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use devices::control::Message;
-use devices::link::Event;
+use devices::link::{Event, Link};
 use devices::mmio::{Action, Identity};
 use devices::testing::Machine;
 
+use super::wires::InMemory;
 use crate::control::{Outcome, State};
 use crate::model;
 use crate::rig::Guest;
@@ -15,6 +16,9 @@ use crate::rig::Guest;
 #[derive(Debug)]
 pub struct Transport {
     machine: Machine,
+    /// What joins the two ends, unless it is the machine's descriptors.
+    wires: Option<&'static InMemory>,
+    in_memory: &'static InMemory,
     /// What the device is.
     pub identity: Identity,
     registers: model::registers::Registers,
@@ -37,6 +41,8 @@ impl Transport {
     pub fn new(machine: Machine, identity: Identity) -> Self {
         Self {
             machine,
+            wires: None,
+            in_memory: Box::leak(Box::default()),
             identity,
             registers: model::registers::Registers::new(identity),
             state: State::new(identity),
@@ -48,16 +54,36 @@ impl Transport {
         }
     }
 
-    /// Power-on: everything forgotten but the descriptors.
-    pub fn again(&mut self) -> devices::link::Link<'static> {
-        if self.dead || self.kicked || self.is_told() || self.raised {
+    /// Power-on: everything forgotten but the descriptors, which join the two ends.
+    pub fn again(&mut self) -> Link<'static> {
+        self.forget();
+        self.wires = None;
+        self.machine.again()
+    }
+
+    /// Power-on, with wires in memory.
+    pub fn again_in_memory(&mut self) -> Link<'static, &'static InMemory> {
+        self.forget();
+        self.wires = Some(self.in_memory);
+        self.machine.driver.registers.reset();
+        self.machine.join(self.in_memory)
+    }
+
+    fn forget(&mut self) {
+        if let Some(wires) = self.wires {
+            wires.clear();
+        } else if self.dead || self.kicked || self.is_told() || self.raised {
             self.machine.drain();
         }
         self.registers = model::registers::Registers::new(self.identity);
         self.state = State::new(self.identity);
         self.inbox.clear();
         (self.kicked, self.dead, self.raised, self.pending) = (false, false, false, 0);
-        self.machine.again()
+    }
+
+    /// The wires of [`Transport::again_in_memory`].
+    pub fn in_memory(&self) -> &'static InMemory {
+        self.in_memory
     }
 
     /// Writes a register, the real one and the model's.
@@ -79,7 +105,10 @@ impl Transport {
     /// Sends the worker a message.
     pub fn say(&mut self, message: &[u8]) {
         if !self.dead {
-            self.machine.send(message);
+            match self.wires {
+                Some(wires) => wires.say(message),
+                None => self.machine.send(message),
+            }
             self.inbox.push_back(message.to_vec());
         }
     }
@@ -107,7 +136,11 @@ impl Transport {
 
     /// Checks that the worker answers a stop.
     pub fn stopped(&self) {
-        assert_eq!(self.machine.receive(), Some(Message::Stopped));
+        let answer = match self.wires {
+            Some(wires) => wires.hear().and_then(|bytes| Message::decode(&bytes)),
+            None => self.machine.receive(),
+        };
+        assert_eq!(answer, Some(Message::Stopped));
     }
 
     /// The worker has let go, so the reset is complete.
@@ -120,7 +153,10 @@ impl Transport {
     /// Kicks a queue, in whatever state the device is.
     pub fn kick(&mut self, queue: usize) {
         if queue < self.identity.queues.len() && !self.dead {
-            self.machine.kick(queue);
+            match self.wires {
+                Some(wires) => wires.kick(queue),
+                None => self.machine.kick(queue),
+            }
             self.kicked = true;
         }
     }
@@ -133,7 +169,8 @@ impl Transport {
 
     /// Checks that the interrupt was raised if it should have been, and only then.
     pub fn check(&mut self) {
-        assert_eq!(self.machine.is_raised(), self.raised, "the interrupt");
+        let raised = self.wires.map_or_else(|| self.machine.is_raised(), InMemory::take_raised);
+        assert_eq!(raised, self.raised, "the interrupt");
         self.pending |= u32::from(std::mem::take(&mut self.raised));
         assert_eq!(self.machine.driver.read(0x060), self.pending, "InterruptStatus");
     }
@@ -144,7 +181,7 @@ impl Transport {
         self.pending &= !bits;
     }
 
-    /// The virtual machine ends: the worker sees its socket closed.
+    /// The virtual machine ends: the worker sees its socket closed. There has to be one.
     pub fn end(&mut self) {
         self.machine.end();
     }
