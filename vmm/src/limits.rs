@@ -27,6 +27,8 @@ pub const TIME: &str = "1h";
 pub const OUTPUT: &str = "1G";
 /// The default of the most bytes of each output stream in a second.
 pub const RATE: &str = "64M";
+/// The default of the most bytes that the cache of built images holds.
+pub const IMAGES: &str = "10G";
 /// The most bytes of a report.
 pub const REPORT: usize = 128 << 10;
 

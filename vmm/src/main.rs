@@ -39,20 +39,23 @@ use worker::jail::layers::Layers;
 use worker::jail::leave;
 
 use cli::{Command, CommonArgs, Read, Refusal};
-use companion::Stopped;
 use guest::Guest;
 use host::processes::Process;
+use outcome::{Outcome, USAGE};
 use report::End;
 use supervise::{Rules, Watch};
 
-/// Exit status of a command line that cannot be.
-const USAGE: u8 = 2;
-
-/// Runs a guest from its files to its end.
-fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
+/// Runs a guest from its files to its end. What takes long and can be interrupted, `prepare`, is done
+/// before the clock and the signals are the run's.
+fn run<T>(
+    options: &CommonArgs,
+    prepare: impl FnOnce() -> Result<T>,
+    guest: impl FnOnce(T) -> Result<Guest>,
+) -> Result<End> {
     let limits = options.limits();
+    let prepared = prepare()?;
     let watch = Watch::new(limits.time)?;
-    let guest = guest()?;
+    let guest = guest(prepared)?;
     let rules = Rules {
         floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
         learn: options.insecure_learn_syscalls,
@@ -70,8 +73,10 @@ fn obey(read: &Read) -> Result<u8> {
         return say(&text).map(|()| 0);
     }
     match &read.cli.command {
-        Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
-        Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Run(args) => {
+            sandboxed(&args.common, || guest::prepare(args), |root| Guest::with_agent(args, root))
+        }
+        Command::Boot(args) => sandboxed(&args.common, || Ok(()), |()| Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args).map(|()| 0),
@@ -82,10 +87,14 @@ fn obey(read: &Read) -> Result<u8> {
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
-fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
+fn sandboxed<T>(
+    options: &CommonArgs,
+    prepare: impl FnOnce() -> Result<T>,
+    guest: impl FnOnce(T) -> Result<Guest>,
+) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
     let id = ps::id(&Process::own()?);
-    let mut end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
+    let mut end = run(options, prepare, guest).unwrap_or_else(|error| End::refused(&error));
     end.id = id;
     // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
     let written = report.map_or(Ok(()), |file| report::write(file, &end));
@@ -143,10 +152,7 @@ fn main() {
     let status = match Read::of(std::env::args_os().collect()) {
         Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            match error.is::<Stopped>() {
-                true => outcome::BREACH,
-                false => outcome::FAILED,
-            }
+            Outcome::of_error(&error).exit_status()
         }),
         Err(refusal) => refuse(&refusal),
     };

@@ -8,6 +8,7 @@
 //! | [`signals`] | what signals to casemate do to the command |
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
 //! | [`roots`] | root file systems of every kind |
+//! | [`containers`] | sources as roots, and how a container image wants to be run |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
 //!
@@ -16,6 +17,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod commands;
+mod containers;
 mod disks;
 mod ends;
 mod kernels;
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         signals::tests(),
         disks::tests(),
         roots::tests(),
+        containers::tests(),
         ends::tests(),
         own_init::tests(),
     ];

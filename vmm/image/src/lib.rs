@@ -11,6 +11,7 @@
 //! | [`build`] | from a source to an image |
 //! | [`squashfs`] | the image's format, written |
 //! | [`inspect`], [`config`] | the image's format, read; the container configuration kept in it |
+//! | [`execution`] | what of it says how to run the image |
 //!
 //! Invariants: no path is opened and nothing is executed here. The source is read and the image is
 //! written by position, each through one descriptor. What is kept in memory has a constant bound.
@@ -19,6 +20,7 @@ pub mod archive;
 pub mod build;
 pub mod config;
 pub mod error;
+pub mod execution;
 pub mod header;
 pub mod inspect;
 pub mod life;

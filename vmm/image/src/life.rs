@@ -4,6 +4,7 @@
 //! one descriptor, writes another, and tells the launcher. Nothing is opened, and nothing is closed.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -22,9 +23,11 @@ use crate::source::{Source, Window};
 use crate::word::Word;
 
 /// Private memory in bytes: room for as many entries and names as [`crate::tree`] takes.
-const MEMORY: u64 = 1 << 30;
+pub const MEMORY: u64 = 1 << 30;
 /// Address space besides that in bytes: the program and its stack.
 const ADDRESS_SPACE: u64 = 256 << 20;
+/// The most that is said of an image, in bytes: text of which every byte is escaped.
+pub const FOUND_MAX: u64 = 6 * config::LENGTH_MAX as u64;
 /// The least that is copied between two words on progress, in bytes, and the most of such words.
 const STEP: u64 = 4 << 20;
 const STEPS: u64 = 256;
@@ -127,13 +130,21 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
         Task::Inspect => {
             let image = Window::all(source, length);
             let (shape, counts) = inspect::inspect(image)?;
-            if let Some(config) = config::read(image, shape.bytes)? {
-                let mut result = result;
-                std::io::Write::write_all(&mut result, config.as_bytes()).map_err(Error::Write)?;
+            if let Some(config) = config::read(image, length)? {
+                say(result, config::to_text(&config)?.as_bytes())?;
             }
             Ok(Word::Inspected(shape, counts))
         }
+        Task::Execution => {
+            let execution = config::execution(Window::all(source, length), length)?;
+            say(result, &execution.encode())?;
+            Ok(Word::Told)
+        }
     }
+}
+
+fn say(mut result: &File, bytes: &[u8]) -> Result<(), Error> {
+    result.write_all(bytes).map_err(Error::Write)
 }
 
 /// What the process is limited to. `next`: the number that the filter's listener will have; there is
@@ -141,8 +152,7 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
 pub fn limits(task: Task, next: u64) -> Vec<(Resource, u64)> {
     let longest = match task {
         Task::Build { most, .. } => build::most_written(most),
-        // Text of which every byte is escaped.
-        Task::Inspect => 6 * config::LENGTH_MAX as u64,
+        Task::Inspect | Task::Execution => FOUND_MAX,
     };
     vec![
         (Resource::Data, MEMORY),
@@ -163,7 +173,9 @@ pub fn rules(task: Task) -> Vec<Rule> {
         Task::Build { .. } => {
             rule(libc::SYS_pwrite64, "pwrite64", Some(order::RESULT), "write the image")
         }
-        Task::Inspect => rule(libc::SYS_write, "write", Some(order::RESULT), "the configuration"),
+        Task::Inspect | Task::Execution => {
+            rule(libc::SYS_write, "write", Some(order::RESULT), "what is found")
+        }
     };
     vec![
         rule(libc::SYS_read, "read", Some(fds::GO), "wait for the go"),
@@ -181,7 +193,7 @@ mod tests {
 
     #[test]
     fn six_calls_and_only_its_own_descriptors() {
-        for task in [Task::Inspect, Task::Build { most: 1, plain: false }] {
+        for task in [Task::Inspect, Task::Execution, Task::Build { most: 1, plain: false }] {
             let rules = rules(task);
             assert_eq!(rules.len(), 6);
             for rule in rules {

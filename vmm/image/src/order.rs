@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 3 | status pipe |
 //! | 5 | the source, or the image to inspect: a regular file, for reading |
-//! | 6 | the image to build, or an empty file for the configuration found: for writing |
+//! | 6 | the image to build, or an empty file for what is found: for writing |
 //! | 8 | the go: a pipe from the launcher |
 
 use std::ffi::OsString;
@@ -30,6 +30,8 @@ pub enum Task {
     },
     /// Say what is in an image.
     Inspect,
+    /// Say how an image wants to be run.
+    Execution,
 }
 
 /// Everything the process is told.
@@ -47,6 +49,7 @@ impl Order {
         let task = match self.task {
             Task::Build { most, plain } => format!("build={most},{plain}"),
             Task::Inspect => "inspect".to_owned(),
+            Task::Execution => "execution".to_owned(),
         };
         ["casemate-image".to_owned(), task, format!("layers={}", self.layers.to_text())]
             .map(OsString::from)
@@ -58,6 +61,7 @@ impl Order {
         let [_, task, layers] = args else { return None };
         let task = match task.to_str()? {
             "inspect" => Task::Inspect,
+            "execution" => Task::Execution,
             build => {
                 let (most, plain) = build.strip_prefix("build=")?.split_once(',')?;
                 Task::Build { most: most.parse().ok()?, plain: plain.parse().ok()? }
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn orders_survive_the_way() {
-        for task in [Task::Inspect, Task::Build { most: u64::MAX, plain: true }] {
+        for task in [Task::Inspect, Task::Execution, Task::Build { most: u64::MAX, plain: true }] {
             let order = Order { task, layers: Layers::ALL };
             assert_eq!(Order::from_args(&order.to_args()), Some(order));
             assert_eq!(Order::from_args(&order.to_args()[1..]), None);

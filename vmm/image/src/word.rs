@@ -59,6 +59,8 @@ pub enum Word {
     Built(Counts, u64, u64),
     /// What the image is, and what is in it unless its compressor is not known.
     Inspected(Shape, Option<Counts>),
+    /// How the image wants to be run is told.
+    Told,
     /// It cannot be done, and why.
     Failed(String),
 }
@@ -102,6 +104,7 @@ impl Word {
                 text = reason.as_bytes();
                 5
             }
+            Self::Told => 6,
         };
         let text = text.get(..WORD - TEXT_AT).unwrap_or(text);
         let mut bytes = [0; WORD];
@@ -136,6 +139,7 @@ impl Word {
                 let text = bytes[TEXT_AT..].get(..length)?;
                 Self::Failed(String::from_utf8_lossy(text).into_owned())
             }
+            6 => Self::Told,
             _ => return None,
         })
     }
@@ -154,6 +158,7 @@ mod tests {
             Word::Built(counts, 7, 8),
             Word::Inspected(shape, Some(counts)),
             Word::Inspected(shape, None),
+            Word::Told,
             Word::Failed("x".repeat(WORD - TEXT_AT)),
         ];
         for word in words {

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::cli::DiskArg;
 
+pub mod cache;
 mod control;
 pub mod directory;
 pub mod kernel;
@@ -102,16 +103,7 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
             }
             _ => error,
         })?;
-    let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
-    if size == 0 {
-        bail!("cannot use {what} {path:?}: it is empty");
-    }
-    if size % SECTOR != 0 {
-        bail!(
-            "cannot use {what} {path:?}: its size, {size} bytes, is no multiple of {SECTOR} \
-             (truncate -s %{SECTOR} FILE makes it one)"
-        );
-    }
+    let sectors = sectors(what, path, &file)?;
     let lock = if disk.read_only {
         FlockOperation::NonBlockingLockShared
     } else {
@@ -128,7 +120,28 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
         Err(errno) => return Err(errno).with_context(|| format!("cannot lock {what} {path:?}")),
     }
     sum::check(what, path, &file, disk.sum.as_ref())?;
-    Ok(Image { file, shape: Shape { sectors: size / SECTOR, read_only: disk.read_only } })
+    Ok(Image { file, shape: Shape { sectors, read_only: disk.read_only } })
+}
+
+/// The image that a file is which is open for reading, and locked where that is needed.
+pub fn read_only(what: &str, path: &Path, file: File) -> Result<Image> {
+    let sectors = sectors(what, path, &file)?;
+    Ok(Image { file, shape: Shape { sectors, read_only: true } })
+}
+
+/// Length of an image in sectors, of which it has to have one at least.
+fn sectors(what: &str, path: &Path, file: &File) -> Result<u64> {
+    let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
+    if size == 0 {
+        bail!("cannot use {what} {path:?}: it is empty");
+    }
+    if size % SECTOR != 0 {
+        bail!(
+            "cannot use {what} {path:?}: its size, {size} bytes, is no multiple of {SECTOR} \
+             (truncate -s %{SECTOR} FILE makes it one)"
+        );
+    }
+    Ok(size / SECTOR)
 }
 
 fn is_denied(error: &std::io::Error) -> bool {
