@@ -11,6 +11,7 @@ mod cgroup;
 mod cli;
 mod companion;
 mod confine;
+mod disks;
 mod doctor;
 mod drill;
 mod facts;
@@ -101,9 +102,8 @@ fn sandboxed<T>(
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }
-    if let Some(line) = limits::dropped_in_words(&end.dropped) {
-        complain(&line);
-    }
+    let cost = limits::dropped_in_words(&end.dropped).into_iter();
+    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }

@@ -238,7 +238,11 @@ impl Parts {
         ];
         let disks =
             (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
-        roles.extend(disks.map(|(device, _)| Role::Blk { device }));
+        roles.extend(disks.zip(&self.guest.disks).map(|((device, _), image)| Role::Blk {
+            device,
+            backing: image.backing,
+            rates: image.rates,
+        }));
         roles
     }
 
@@ -292,10 +296,12 @@ impl Parts {
                 table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));
                 table.extend(self.guest.console.iter().map(|file| (fds::LOG, file.as_fd())));
             }
-            Role::Blk { device } => {
+            Role::Blk { device, .. } => {
                 let before = self.devices.len() - self.guest.disks.len();
                 let disk = self.guest.disks.get(usize::from(device) - before);
                 table.extend(disk.map(|image| (fds::IMAGE, image.file.as_fd())));
+                let copy = disk.and_then(|image| image.copy.as_ref());
+                table.extend(copy.map(|copy| (fds::COPY, copy.as_fd())));
             }
         }
         if !matches!(plan.role, Role::Console { .. }) {

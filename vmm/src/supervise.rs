@@ -8,13 +8,16 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use devices::throttle::Rates;
 use rustix::event::{PollFd, PollFlags};
+use worker::plan::{Backing, Role};
 use worker::status::{RECORD, Record};
 
 use crate::breach::{Call, Reply};
 use crate::cgroup::Cgroup;
 use crate::complain;
 use crate::confine;
+use crate::disks;
 use crate::facts::Facts;
 use crate::layers::{self, Finding, Floor, Subject};
 use crate::limits::{Limits, Time};
@@ -220,11 +223,11 @@ impl Run {
     /// Ends everything, collects what is left to say, and reaps every worker.
     fn finish(mut self, mut outcome: Outcome) -> End {
         self.kill(|name| name == "vcpu");
-        // The end of the machine makes the console worker bring the kernel's last words.
+        // The end of the machine makes the console worker bring the kernel's last words, and the others
+        // what their limits cost.
         let until = Instant::now() + LAST_WORDS;
-        let said = |run: &Self| run.facts.console().is_none_or(|console| console.silent);
-        let wanted = outcome.wants_kernel_log() || self.sandbox.console_file;
-        while wanted && !said(&self) && Instant::now() < until {
+        let console = outcome.wants_kernel_log() || self.sandbox.console_file;
+        while self.expects_words(console) && Instant::now() < until {
             self.wait(Some(until));
             self.listen();
             while self.watch.signals.next().is_some() {}
@@ -241,12 +244,16 @@ impl Run {
         }
         // Nothing hides a forbidden call, whatever else happened in the same moment.
         outcome = self.facts.breach.clone().unwrap_or(outcome);
+        let plans = self.workers.iter().map(|worker| &worker.plan);
+        let disks: Vec<_> =
+            plans.filter_map(|plan| disks::report(plan, &self.facts.limited)).collect();
         let peaks = self.workers.into_iter().map(|worker| (worker.name, worker.process.peak()));
         let peaks = peaks.collect();
         let cgroup = self.sandbox.cgroup.take();
         let group = cgroup.as_ref().map(Cgroup::limits);
         let dropped = self.facts.dropped;
-        let limits = self.rules.limits.in_force(self.sandbox.memory, group, &dropped);
+        let limits =
+            self.rules.limits.in_force(self.sandbox.memory, group, disks.clone(), &dropped);
         if let Some(cgroup) = cgroup {
             cgroup.remove();
         }
@@ -261,7 +268,23 @@ impl Run {
             insecure: self.rules.insecure,
             limits: Some(limits),
             dropped,
+            disks,
         }
+    }
+
+    /// True while a worker has something left to say that is wanted. `console`: also of the console's.
+    fn expects_words(&self, console: bool) -> bool {
+        let mut both = self.workers.iter().zip(&self.facts.workers);
+        both.any(|(worker, life)| {
+            !life.silent
+                && match worker.plan.role {
+                    Role::Vcpu { .. } => false,
+                    Role::Console { .. } => console,
+                    Role::Blk { backing, rates, .. } => {
+                        matches!(backing, Backing::Copy(_)) || rates != Rates::NONE
+                    }
+                }
+        })
     }
 
     fn kill(&self, which: impl Fn(&str) -> bool) {

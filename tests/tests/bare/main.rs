@@ -7,6 +7,7 @@
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
+//! | [`disk_limits`] | images that stay as they are, caps and rates |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
 //! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
@@ -26,6 +27,7 @@
 mod bounds;
 mod console;
 mod disk;
+mod disk_limits;
 mod doctor;
 mod drill;
 mod ends;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         memory::tests(),
         console::tests(),
         disk::tests(),
+        disk_limits::tests(),
         violations::tests(),
         lives::tests(),
         leftovers::tests(),

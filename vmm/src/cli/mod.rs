@@ -16,7 +16,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use run::{BootArgs, CommonArgs, RunArgs};
 pub use shell::{CompletionsArgs, ManArgs, completions, man};
-pub use values::{DiskArg, FileArg};
+pub use values::{Access, DiskArg, FileArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;

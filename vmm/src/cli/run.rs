@@ -78,8 +78,13 @@ pub struct BootArgs {
 /// What both take.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// Add a raw disk image, for reading and writing unless `,ro` is added
-    #[arg(long, value_name = "FILE[,ro][,sha256=HEX]", value_parser = parse_disk)]
+    /// Add a raw disk image
+    ///
+    /// For reading and writing; `,ro` for reading alone. With `,ephemeral` the guest may write, the
+    /// image stays as it is, and what was written is gone with the run: `,max=SIZE` of it at most (4 GiB).
+    /// `,max-rate=SIZE` and `,max-ops=N` bound bytes and requests in a second, `,sha256=HEX` refuses
+    /// any other file.
+    #[arg(long, value_name = "FILE[,OPTION…]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
     /// Guest memory in MiB, or with a unit: 512M, 4G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use devices::blk::{SECTOR, Shape};
+use devices::overlay;
+use devices::throttle::Rates;
 use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, openat2};
 use rustix::io::Errno;
+use worker::plan::Backing;
 
-use crate::cli::DiskArg;
+use crate::cli::{Access, DiskArg};
 
 pub mod cache;
 mod control;
@@ -42,6 +45,12 @@ pub struct Image {
     pub file: File,
     /// What the guest is told about it.
     pub shape: Shape,
+    /// Where what is written goes.
+    pub backing: Backing,
+    /// The file for it, if it is not the image.
+    pub copy: Option<File>,
+    /// How fast it may be.
+    pub rates: Rates,
 }
 
 /// Opens a regular file for reading. `what` names its purpose in errors.
@@ -96,22 +105,31 @@ fn regular(what: &str, path: &Path, file: File) -> Result<File> {
 /// Opens a disk image and locks it: one writer alone, or any number of readers.
 pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
     let path = &disk.path;
-    let file = open_with(what, path, OpenOptions::new().read(true).write(!disk.read_only))
-        .map_err(|error| match error.root_cause().downcast_ref::<std::io::Error>() {
-            Some(cause) if !disk.read_only && is_denied(cause) => {
-                error.context("cannot write (add ,ro to give the disk for reading only)")
-            }
+    let writes = disk.access == Access::Write;
+    let file = open_with(what, path, OpenOptions::new().read(true).write(writes)).map_err(
+        |error| match error.root_cause().downcast_ref::<std::io::Error>() {
+            Some(cause) if writes && is_denied(cause) => error.context(
+                "cannot write (add ,ro to give the disk for reading only, or ,ephemeral to keep nothing)",
+            ),
             _ => error,
-        })?;
+        },
+    )?;
     let sectors = sectors(what, path, &file)?;
-    let lock = if disk.read_only {
-        FlockOperation::NonBlockingLockShared
-    } else {
+    let size = sectors * SECTOR;
+    if matches!(disk.access, Access::Ephemeral(_)) && size > overlay::SIZE_MAX {
+        let most = overlay::SIZE_MAX >> 40;
+        bail!(
+            "cannot use {what} {path:?}: it is {size} bytes long, and {most} TiB can be ephemeral"
+        );
+    }
+    let lock = if writes {
         FlockOperation::NonBlockingLockExclusive
+    } else {
+        FlockOperation::NonBlockingLockShared
     };
     match flock(&file, lock) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) if disk.read_only => {
+        Err(Errno::WOULDBLOCK) if !writes => {
             bail!("cannot use {what} {path:?}: another run is writing to it");
         }
         Err(Errno::WOULDBLOCK) => {
@@ -120,13 +138,18 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
         Err(errno) => return Err(errno).with_context(|| format!("cannot lock {what} {path:?}")),
     }
     sum::check(what, path, &file, disk.sum.as_ref())?;
-    Ok(Image { file, shape: Shape { sectors, read_only: disk.read_only } })
+    let shape = Shape { sectors, read_only: disk.access == Access::Read };
+    let (backing, copy) = match disk.access {
+        Access::Ephemeral(most) => (Backing::Copy(most), Some(temporary()?)),
+        Access::Read | Access::Write => (Backing::Image, None),
+    };
+    Ok(Image { file, shape, backing, copy, rates: disk.rates })
 }
 
 /// The image that a file is which is open for reading, and locked where that is needed.
 pub fn read_only(what: &str, path: &Path, file: File) -> Result<Image> {
-    let sectors = sectors(what, path, &file)?;
-    Ok(Image { file, shape: Shape { sectors, read_only: true } })
+    let shape = Shape { sectors: sectors(what, path, &file)?, read_only: true };
+    Ok(Image { file, shape, backing: Backing::Image, copy: None, rates: Rates::NONE })
 }
 
 /// Length of an image in sectors, of which it has to have one at least.
@@ -142,6 +165,15 @@ fn sectors(what: &str, path: &Path, file: &File) -> Result<u64> {
         );
     }
     Ok(size / SECTOR)
+}
+
+/// A new file without a name, which is gone with the last process that has it open. It may become large:
+/// not in /tmp, which is memory on many hosts.
+pub fn temporary() -> Result<File> {
+    let directory = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
+    let directory = directory.map_or_else(|| "/var/tmp".into(), PathBuf::from);
+    tempfile::tempfile_in(&directory)
+        .with_context(|| format!("cannot make a temporary file in {directory:?} (TMPDIR)"))
 }
 
 fn is_denied(error: &std::io::Error) -> bool {
@@ -239,7 +271,8 @@ mod tests {
     use super::*;
 
     fn disk(path: &Path, read_only: bool) -> DiskArg {
-        DiskArg { path: path.to_owned(), read_only, sum: None }
+        let access = if read_only { Access::Read } else { Access::Write };
+        DiskArg { path: path.to_owned(), access, rates: Rates::NONE, sum: None }
     }
 
     #[test]

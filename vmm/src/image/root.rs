@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use devices::throttle::Rates;
 use image::config;
 use image::execution::Execution;
 use image::order::Task;
@@ -18,7 +19,7 @@ use worker::jail::layers::Layer;
 use super::build::{Input, Recipe, Source};
 use super::job::Job;
 use super::progress::Progress;
-use crate::cli::{DiskArg, FileArg, RunArgs};
+use crate::cli::{Access, DiskArg, FileArg, RunArgs};
 use crate::complain;
 use crate::host::cache::ImageCache;
 use crate::host::sum::{self, Sum};
@@ -50,7 +51,12 @@ impl Root {
             let file = built(&rootfs, missing, args.image_cache_size)?;
             host::read_only("root file system", &rootfs.path, file)?
         } else {
-            let disk = DiskArg { path: rootfs.path.clone(), read_only: true, sum: rootfs.sum };
+            let disk = DiskArg {
+                path: rootfs.path.clone(),
+                access: Access::Read,
+                rates: Rates::NONE,
+                sum: rootfs.sum,
+            };
             host::image("root file system", &disk)?
         };
         let execution = execution(&rootfs.path, &image.file, missing)?;

@@ -95,9 +95,10 @@ mod tests {
     use std::ffi::OsString;
 
     use devices::blk::Shape;
+    use devices::throttle::Rates;
     use worker::jail::layers::Layers;
     use worker::jail::limits;
-    use worker::plan::{Device, Plan, Role};
+    use worker::plan::{Backing, Device, Plan, Role};
 
     use super::*;
 
@@ -115,6 +116,7 @@ mod tests {
         rows.iter().map(|&(number, target)| (number, target.to_owned())).collect()
     }
 
+    const BLK_ROLE: Role = Role::Blk { device: 1, backing: Backing::Image, rates: Rates::NONE };
     const LISTENER: (RawFd, &str) = (4, "anon_inode:seccomp notify");
     const VCPU: [(RawFd, &str); 8] = [
         (0, "anon_inode:kvm-vm"),
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_those_of_the_plan_and_no_other() {
-        for (plan, rows) in [(vcpu(), &VCPU[..]), (plan(Role::Blk { device: 1 }), &BLK[..])] {
+        for (plan, rows) in [(vcpu(), &VCPU[..]), (plan(BLK_ROLE), &BLK[..])] {
             let cpus = if matches!(plan.role, Role::Vcpu { .. }) { 2 } else { 0 };
             let check = |open| descriptors(&plan.sealed_descriptors(), cpus, Some(4), open);
             assert_eq!(check(open(rows)), State::Active);
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn every_limit_of_the_plan_is_compared() {
-        let plan = plan(Role::Blk { device: 1 });
+        let plan = plan(BLK_ROLE);
         let mut wanted = limits::FROM_THE_START.to_vec();
         wanted.extend(limits::for_the_loop(&plan, 4));
         let mut rows: Vec<(&str, String)> = wanted
