@@ -37,6 +37,17 @@ pub struct Guest {
     pub console: Option<File>,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// What takes the place of the user's stdin and stdout.
+    pub streams: Option<Streams>,
+}
+
+/// A guest's own input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// What is typed.
+    pub input: File,
+    /// What is written.
+    pub output: File,
 }
 
 /// The kernel's command line with the agent.
@@ -79,6 +90,7 @@ impl Guest {
             agent: true,
             console,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 
@@ -98,6 +110,7 @@ impl Guest {
             agent: false,
             console: None,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
 //! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run, [`ps`] lists
-//! what runs. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
-//! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
+//! what runs, [`replay`] plays fuzz programs. The story of a run: [`cli`] says what is wanted, [`host`] opens
+//! every file it names, [`guest`] puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
@@ -24,6 +24,7 @@ mod layers;
 mod limits;
 mod outcome;
 mod ps;
+mod replay;
 mod report;
 mod sandbox;
 mod signals;
@@ -32,6 +33,7 @@ mod streams;
 mod supervise;
 mod watched;
 
+use std::fs::File;
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -39,31 +41,39 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use worker::jail::layers::Layers;
 use worker::jail::leave;
 
-use cli::{Command, CommonArgs, Read, Refusal};
+use cli::{Command, CommonArgs, JailArgs, Read, Refusal};
 use guest::Guest;
 use host::processes::Process;
+use limits::Limits;
 use outcome::{Outcome, USAGE};
 use report::End;
 use supervise::{Rules, Watch};
 
-/// Runs a guest from its files to its end. What takes long and can be interrupted, `prepare`, is done
-/// before the clock and the signals are the run's.
+/// Runs a guest from its files to its end, which may be that it is not started. What takes long and can
+/// be interrupted, `prepare`, is done before the clock and the signals are the run's.
 fn run<T>(
-    options: &CommonArgs,
+    limits: Limits,
+    jail: &JailArgs,
     prepare: impl FnOnce() -> Result<T>,
     guest: impl FnOnce(T) -> Result<Guest>,
 ) -> Result<End> {
-    let limits = options.limits();
-    let prepared = prepare()?;
+    let id = ps::id(&Process::own()?);
+    let begun = prepare().and_then(|prepared| begin(limits, jail, || guest(prepared)));
+    let mut end = begun.unwrap_or_else(|error| End::refused(&error));
+    end.id = id;
+    Ok(end)
+}
+
+fn begin(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
     let watch = Watch::new(limits.time)?;
-    let guest = guest(prepared)?;
+    let guest = guest()?;
     let rules = Rules {
-        floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
-        learn: options.insecure_learn_syscalls,
-        insecure: options.insecure(),
+        floor: layers::Floor::new(&jail.require, &jail.insecure_allow_missing),
+        learn: jail.insecure_learn_syscalls,
+        insecure: jail.insecure(),
         limits,
     };
-    let layers = spawn::without_missing(Layers::ALL, &options.insecure_allow_missing);
+    let layers = spawn::without_missing(Layers::ALL, &jail.insecure_allow_missing);
     let sandbox = sandbox::start(guest, layers)?;
     Ok(watch.until_end(sandbox, rules))
 }
@@ -78,6 +88,7 @@ fn obey(read: &Read) -> Result<u8> {
             sandboxed(&args.common, || guest::prepare(args), |root| Guest::with_agent(args, root))
         }
         Command::Boot(args) => sandboxed(&args.common, || Ok(()), |()| Guest::bare(args)),
+        Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args).map(|()| 0),
@@ -94,11 +105,14 @@ fn sandboxed<T>(
     guest: impl FnOnce(T) -> Result<Guest>,
 ) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let id = ps::id(&Process::own()?);
-    let mut end = run(options, prepare, guest).unwrap_or_else(|error| End::refused(&error));
-    end.id = id;
+    let end = run(options.limits(), &options.jail, prepare, guest)?;
+    tell(report, &end)
+}
+
+/// Writes the report, says the end in a line if it takes one; returns the exit status.
+fn tell(report: Option<File>, end: &End) -> Result<u8> {
     // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
-    let written = report.map_or(Ok(()), |file| report::write(file, &end));
+    let written = report.map_or(Ok(()), |file| report::write(file, end));
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }

@@ -233,7 +233,7 @@ impl Parts {
                 agent: self.guest.agent,
                 log: self.guest.console.is_some(),
                 output: self.guest.output,
-                file_size: streams::most_file_size(self.guest.console.as_ref(), self.guest.output),
+                file_size: streams::most_file_size(&self.guest),
             },
         ];
         let disks =
@@ -286,12 +286,13 @@ impl Parts {
                 table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
             }
             Role::Console { .. } => {
-                let stdin: BorrowedFd<'a> = match streams::in_background() {
-                    true => self.null.as_fd(),
-                    false => rustix::stdio::stdin(),
+                let stdin: BorrowedFd<'a> = match &self.guest.streams {
+                    Some(streams) => streams.input.as_fd(),
+                    None if streams::in_background() => self.null.as_fd(),
+                    None => rustix::stdio::stdin(),
                 };
                 table.push((0, stdin));
-                table.push((1, rustix::stdio::stdout()));
+                table.push((1, streams::stdout(&self.guest)));
                 table.push((2, rustix::stdio::stderr()));
                 table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));
                 table.extend(self.guest.console.iter().map(|file| (fds::LOG, file.as_fd())));

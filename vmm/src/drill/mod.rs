@@ -200,6 +200,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         agent: true,
         console: None,
         output: Bounds::NONE,
+        streams: None,
     })
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -235,6 +236,12 @@ pub fn null() -> Result<File> {
 pub fn companion(name: &str) -> Result<File> {
     let own = std::env::current_exe().context("cannot find casemate's own executable")?;
     open("the program", &own.with_file_name(name))
+}
+
+/// A file without a name, opened a second time: what is read from it does not move where it is written.
+pub fn again(file: &File) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::open(&path).with_context(|| format!("cannot open {path}"))
 }
 
 /// Reads a whole file that came from [`open`].

@@ -46,7 +46,7 @@ impl Root {
             Some(rootfs) => rootfs.clone(),
             None => FileArg { path: host::default_rootfs()?, sum: None },
         };
-        let missing = &args.common.insecure_allow_missing;
+        let missing = &args.common.jail.insecure_allow_missing;
         let image = if directory::is_source(&rootfs.path) {
             let file = built(&rootfs, missing, args.image_cache_size)?;
             host::read_only("root file system", &rootfs.path, file)?
