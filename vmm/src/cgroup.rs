@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::setsid;
 use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::thread::set_name;
 use serde::Serialize;
 
 use crate::host::{self, CgroupMount};
@@ -255,6 +256,8 @@ fn settings_v1(limits: &Limits) -> [(&'static str, Vec<Setting>); 3] {
 /// The janitor: waits for the launcher's end and removes the groups once they are empty.
 fn clean_up_after(gone: &OwnedFd, groups: &[PathBuf]) -> ! {
     const PATIENCE: Duration = Duration::from_secs(10);
+    // It is no launcher, even when it has outlived its own. Without this it is none the worse.
+    let _ = set_name(c"casemate-janitor");
     // Neither the terminal's signals nor its end are for the janitor.
     let _ = setsid();
     // It holds copies of everything that the launcher had open, whose ends others wait for.

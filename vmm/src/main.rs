@@ -1,6 +1,7 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
-//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
+//! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run, [`ps`] lists
+//! what runs. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
 //! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
@@ -20,6 +21,7 @@ mod initramfs;
 mod layers;
 mod limits;
 mod outcome;
+mod ps;
 mod report;
 mod sandbox;
 mod signals;
@@ -28,15 +30,16 @@ mod streams;
 mod supervise;
 mod watched;
 
-use anyhow::Result;
-use clap::Parser;
-use clap::error::ErrorKind;
+use std::io::Write;
+
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use worker::jail::layers::Layers;
 use worker::jail::leave;
 
-use cli::{Cli, Command, CommonArgs};
+use cli::{Command, CommonArgs, Read, Refusal};
 use guest::Guest;
+use host::processes::Process;
 use report::End;
 use supervise::{Rules, Watch};
 
@@ -60,20 +63,28 @@ fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<En
 }
 
 /// Does what the command line asks for; returns the exit status.
-fn obey(cli: &Cli) -> Result<u8> {
-    match &cli.command {
+fn obey(read: &Read) -> Result<u8> {
+    if let Some(text) = read.config()? {
+        return say(&text).map(|()| 0);
+    }
+    match &read.cli.command {
         Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
         Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Image(args) => image::run(args),
+        Command::Ps(args) => ps::run(args),
+        Command::Completions(args) => cli::completions(args),
+        Command::Man(args) => cli::man(args),
     }
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
 fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
+    let id = ps::id(&Process::own()?);
+    let mut end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
+    end.id = id;
     // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
     let written = report.map_or(Ok(()), |file| report::write(file, &end));
     if let Some(line) = end.outcome.message() {
@@ -97,22 +108,25 @@ fn complain(line: &str) {
     }
 }
 
+/// Writes to stdout; colours only where that is a terminal that may have them.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads no further does not want to know.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}
+
 /// A usage error in one line; help and version as they are.
-fn refuse(error: &clap::Error) -> u8 {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+fn refuse(refusal: &Refusal) -> u8 {
+    match refusal {
+        Refusal::Told(error) => {
             let _ = error.print();
-            0
+            if error.use_stderr() { USAGE } else { 0 }
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            USAGE
-        }
-        _ => {
-            let text = error.to_string();
-            let text = text.split("\n\n").next().unwrap_or_default();
-            let words: Vec<&str> = text.split_whitespace().collect();
-            complain(&format!("{} (see --help)", words.join(" ").trim_start_matches("error: ")));
+        Refusal::Usage(line) => {
+            complain(line);
             USAGE
         }
     }
@@ -124,12 +138,12 @@ fn main() {
         complain(&format!("a defect of casemate itself: {panic}").replace('\n', " "));
         leave(outcome::FAILED)
     }));
-    let status = match Cli::try_parse() {
-        Ok(cli) => obey(&cli).unwrap_or_else(|error| {
+    let status = match Read::of(std::env::args_os().collect()) {
+        Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
             outcome::FAILED
         }),
-        Err(error) => refuse(&error),
+        Err(refusal) => refuse(&refusal),
     };
     // The launcher is confined by now: the calls of a returning main are not among its own.
     leave(status)

@@ -18,6 +18,8 @@ use crate::outcome::{Outcome, in_words};
 /// Everything there is to say about a run.
 #[derive(Debug)]
 pub struct End {
+    /// What `casemate ps` called it.
+    pub id: String,
     /// How it ended.
     pub outcome: Outcome,
     /// When what happened.
@@ -40,6 +42,7 @@ impl End {
     /// The end of a run that never began.
     pub fn refused(error: &anyhow::Error) -> Self {
         Self {
+            id: String::new(),
             outcome: Outcome::Refused(in_words(error)),
             phases: Phases::default(),
             peaks: Vec::new(),
@@ -54,6 +57,8 @@ impl End {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// What `casemate ps` called it.
+    id: &'a str,
     /// What ended the run; see `Outcome::kind`.
     outcome: &'static str,
     exit_status: u8,
@@ -120,6 +125,7 @@ fn text(end: &End) -> Result<String> {
 
 fn report(end: &End) -> Report<'_> {
     Report {
+        id: &end.id,
         outcome: end.outcome.kind(),
         exit_status: end.outcome.exit_status(),
         code: match end.outcome {

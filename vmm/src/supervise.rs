@@ -255,6 +255,7 @@ impl Run {
         }
         self.facts.phases.ended = Some(self.watch.begun.elapsed());
         End {
+            id: String::new(),
             outcome,
             phases: self.facts.phases,
             peaks,

@@ -139,6 +139,11 @@ impl Load {
     }
 }
 
+/// A guest that makes `count` reads of 4 KiB, each when the one before has been answered.
+pub fn requests_one_by_one(count: u64) -> Vec<Op> {
+    LOADS[0].guest(count)
+}
+
 /// The disk under each load.
 pub fn disk(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
     let path = bench.path("image");

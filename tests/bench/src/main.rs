@@ -1,11 +1,12 @@
 //! Measures casemate: [`subject`] is who, [`sample`] what comes of it, [`table`] and [`plot`] show it.
-//! The benchmarks are [`startup`], [`footprint`] and [`disk`].
+//! The benchmarks are [`startup`], [`footprint`], [`disk`] and [`repeatable`].
 //!
 //! Machines are noisy: subjects are measured in turn in the same rounds, and compared round by round.
 
 mod disk;
 mod footprint;
 mod plot;
+mod repeatable;
 mod sample;
 mod startup;
 mod subject;
@@ -22,11 +23,12 @@ use subject::Bench;
 /// A benchmark: name, what it measures, rounds unless told otherwise, how.
 type Benchmark = (&'static str, &'static str, usize, fn(&Bench, usize) -> Result<Vec<Case>>);
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     ("startup", "a guest that ends at once, against the floor", 60, startup::startup),
     ("scaling", "start-up by memory and by vCPUs", 30, startup::scaling),
     ("footprint", "memory of an idle sandbox besides its guest's", 10, footprint::footprint),
     ("density", "how many idle sandboxes fit into 8 GiB", 1, footprint::density),
+    ("repeatable", "what is the same in every run", 5, repeatable::repeatable),
     ("disk", "block requests, against the same transfers by hand", 7, disk::disk),
 ];
 
@@ -45,6 +47,12 @@ struct Cli {
     /// Draw the ratios as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Fail if a number of `repeatable` is more than a twentieth over the one stored in this file
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
+    /// Store the numbers of `repeatable` in that file instead
+    #[arg(long, requires = "limits")]
+    store: bool,
     /// Say which benchmarks there are
     #[arg(long)]
     list: bool,
@@ -69,6 +77,12 @@ fn main() -> Result<()> {
     if let Some(path) = &cli.json {
         let text = serde_json::to_string_pretty(&table::json(&cases))?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {path:?}"))?;
+    }
+    if let Some(path) = &cli.limits {
+        match cli.store {
+            true => std::fs::write(path, repeatable::limits(&cases)?)?,
+            false => repeatable::check(&cases, path)?,
+        }
     }
     if let Some(path) = &cli.svg {
         plot::draw(&cases, path)?;

@@ -17,6 +17,8 @@
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
+//! | [`profiles`] | options from a file, and printed as one |
+//! | [`shell`] | `ps`, completions, manual pages, tables as JSON |
 //! | [`errors`] | what casemate refuses, and in which words |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
@@ -36,6 +38,8 @@ mod lives;
 mod memory;
 mod missing;
 mod operator;
+mod profiles;
+mod shell;
 mod violations;
 
 use std::process::ExitCode;
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
         doctor::tests(),
         drill::tests(),
         operator::tests(),
+        profiles::tests(),
+        shell::tests(),
         errors::tests(),
     ];
     tests::suite::run("bare", suites.into_iter().flatten().collect())

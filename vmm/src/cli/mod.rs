@@ -1,17 +1,28 @@
 //! The command line.
 
+mod print_config;
+mod profile;
+#[cfg(test)]
+mod profile_tests;
 mod run;
+mod shell;
 mod values;
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use run::{BootArgs, CommonArgs, RunArgs};
+pub use shell::{CompletionsArgs, ManArgs, completions, man};
 pub use values::{DiskArg, FileArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::image::ImageArgs;
 use crate::limits;
+use crate::ps::PsArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -72,12 +83,72 @@ pub enum Command {
     /// Needs no root. What is parsed is parsed in a jailed process that can read the source, write the
     /// image and do nothing else.
     Image(ImageArgs),
+    /// List the running sandboxes of this user
+    Ps(PsArgs),
+    /// Print a shell's completions
+    ///
+    /// For bash: casemate completions bash >/etc/bash_completion.d/casemate
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them
+    Man(ManArgs),
+}
+
+/// The command line, with a profile's options where it names one.
+#[derive(Debug)]
+pub struct Read {
+    /// What to do, and how.
+    pub cli: Cli,
+    matches: ArgMatches,
+}
+
+/// Why there is nothing to do.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Help or version, which is what was asked for.
+    Told(clap::Error),
+    /// A command line or a profile that cannot be.
+    Usage(String),
+}
+
+impl Read {
+    /// Reads the command line, the program's name first.
+    ///
+    /// # Errors
+    /// It, or the profile that it names, cannot be; or it asks for help.
+    pub fn of(args: Vec<OsString>) -> Result<Self, Refusal> {
+        let args = profile::put_in(args).map_err(Refusal::Usage)?;
+        let refused = |error: clap::Error| match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Refusal::Told(error),
+            _ => Refusal::Usage(format!("{} (see --help)", profile::one_line(&error))),
+        };
+        let matches = Cli::command().try_get_matches_from(args).map_err(refused)?;
+        let cli = Cli::from_arg_matches(&matches).map_err(refused)?;
+        Ok(Self { cli, matches })
+    }
+
+    /// The options in force as a profile, if that is asked for.
+    ///
+    /// # Errors
+    /// There is no kernel or no root file system, or a value is not UTF-8.
+    pub fn config(&self) -> Result<Option<String>> {
+        let (common, chosen) = match &self.cli.command {
+            Command::Run(args) if args.common.print_config => {
+                (&args.common, print_config::chosen(args)?)
+            }
+            Command::Boot(args) => (&args.common, Vec::new()),
+            _ => return Ok(None),
+        };
+        match self.matches.subcommand().filter(|_| common.print_config) {
+            Some((name, matches)) => print_config::text(name, matches, &chosen).map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

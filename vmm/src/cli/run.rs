@@ -102,6 +102,12 @@ pub struct CommonArgs {
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Take options from a TOML file; those on the command line stand in place of the file's
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the options that would be in force, as such a file, and run nothing
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 impl CommonArgs {

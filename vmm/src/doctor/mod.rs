@@ -17,9 +17,7 @@
 //!
 //! Only [`source`] opens paths.
 
-use std::io::{ErrorKind, Write};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 mod access;
@@ -48,6 +46,7 @@ mod text;
 mod vulnerabilities;
 mod weakness;
 
+use crate::say;
 use report::Report;
 use source::Source;
 
@@ -72,13 +71,7 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> Result<u8> {
     let report = Report::of(&Source::host());
     let text = if args.json { json(&report)? } else { text::table(&report)? };
-    // Takes the colours out where stdout is no terminal and where NO_COLOR is set.
-    let mut stdout = anstream::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // The status tells the same to those who read no further.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        result => result.context("cannot write the report")?,
-    }
+    say(&text)?;
     Ok(report.exit_status)
 }
 

@@ -19,7 +19,7 @@ mod probe;
 mod text;
 
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
@@ -39,6 +39,7 @@ use crate::host;
 use crate::identity::Identity;
 use crate::outcome::in_words;
 use crate::sandbox::Parts;
+use crate::say;
 use crate::signals::Signals;
 use bait::Laid;
 use matrix::{Matrix, Scope};
@@ -101,7 +102,7 @@ struct Report {
 /// Drills, prints what came of it, and returns the exit status.
 pub fn run(args: &DrillArgs) -> Result<u8> {
     if args.list {
-        print(&text::list())?;
+        say(&if args.json { text::list_json()? } else { text::list() })?;
         return Ok(0);
     }
     let report = match drill(args)? {
@@ -112,17 +113,8 @@ pub fn run(args: &DrillArgs) -> Result<u8> {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => text::report(&report.workers, report.no_cgroup.as_deref())?,
     };
-    print(&text)?;
+    say(&text)?;
     Ok(if report.held { 0 } else { BREACHED })
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut stdout = anstream::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // The status tells the same to those who read no further.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write the report"),
-    }
 }
 
 /// A signal ended the drill, which has cleaned up.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use clap::builder::styling::{AnsiColor, Style};
-use prober::catalogue::TECHNIQUES;
+use prober::catalogue::{TECHNIQUES, Technique};
 use worker::jail::layers::Layer;
 
 use super::matrix::{Matrix, Row, columns};
@@ -16,6 +16,13 @@ pub fn list() -> String {
     let lines =
         TECHNIQUES.iter().map(|technique| format!("{:20}  {}\n", technique.id, technique.what));
     lines.collect()
+}
+
+/// The same as a JSON array.
+pub fn list_json() -> serde_json::Result<String> {
+    let row = |technique: &Technique| serde_json::json!({ "technique": technique.id, "what": technique.what });
+    let rows: Vec<serde_json::Value> = TECHNIQUES.iter().map(row).collect();
+    Ok(serde_json::to_string_pretty(&rows)? + "\n")
 }
 
 const LEGEND: &str = "\

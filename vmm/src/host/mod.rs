@@ -20,6 +20,7 @@ mod control;
 pub mod directory;
 pub mod kernel;
 pub mod modules;
+pub mod processes;
 pub mod sum;
 pub mod target;
 

@@ -4,7 +4,7 @@
 //! does. A directory becomes an archive first, so that this process needs no path.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -15,7 +15,6 @@ use image::word::Word;
 use rustix::fs::{MemfdFlags, memfd_create};
 use worker::jail::layers::{Layer, Layers};
 
-use crate::complain;
 use crate::host::directory::{self, LeftOut};
 use crate::host::target::Target;
 use crate::host::{self, sum};
@@ -23,6 +22,7 @@ use crate::layers;
 use crate::limits;
 use crate::outcome;
 use crate::spawn;
+use crate::{complain, say};
 
 mod jailed;
 mod progress;
@@ -199,13 +199,4 @@ fn read_config(mut file: File) -> Result<Option<Box<serde_json::value::RawValue>
     let value = Some(text).filter(|_| plain);
     let value = value.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
     value.map(Some).context("the configuration that was found is none")
-}
-
-fn say(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // Whoever reads no further does not want to know.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
-    }
 }

@@ -13,18 +13,16 @@ use devices::disk::Disk;
 use devices::ring::Ring;
 use devices::testing::{Image, Operation};
 use rustix::fs::{MemfdFlags, memfd_create};
+use steps::Disturbance;
+use steps::driver::{SECTORS, disturb_disk, offer_request};
 use vm_memory::{Bytes as _, GuestAddress, VolatileSlice};
 
 use crate::bytes::Bytes;
 use crate::model;
-use crate::rig::{Guest, Part, Queue, WRITE, cut, place};
+use crate::rig::{Guest, Queue};
 
-/// Sectors of the image.
-pub const SECTORS: u64 = 8;
 /// GET_ID's answer.
 pub const ID: &[u8; ID_LEN] = b"casemate-disk-------";
-
-const HEADER: u32 = 16;
 
 /// An image during whose operations another vCPU writes to guest memory.
 #[derive(Debug)]
@@ -116,65 +114,24 @@ pub fn device(memory: &'static Memory, read_only: bool) -> (Blk<'static, Fickle>
 }
 
 /// Makes the image fail, or be slow, or have the guest write meanwhile; the model's too.
-pub fn disturb(program: &mut Bytes<'_>, image: &mut Fickle, model: &mut model::blk::Blk) {
-    match program.below(4) {
-        0 if image.file.is_none() => {
-            let most = program.one_of(&[1, 7, 100, 511, 512, 513, usize::MAX]);
+pub fn disturb(what: &Disturbance, image: &mut Fickle, model: &mut model::blk::Blk) {
+    match *what {
+        // A file reads and writes as it likes.
+        Disturbance::Short(most) if image.file.is_none() => {
             image.image.most = most;
             model.most = most as u64;
         }
-        1 | 2 => {
-            let error =
-                program.one_of(&[libc::EINTR, libc::EIO, libc::ENOSPC, libc::EFBIG, libc::EAGAIN]);
-            let before = program.below(3);
+        Disturbance::Fails(before, error) => {
             let errors = std::iter::repeat_n(None, before).chain([Some(error)]);
             image.image.errors.extend(errors.clone());
             model.errors.extend(errors);
         }
-        _ => {
-            let at = u64::from(program.half()) % (crate::rig::END - 16);
-            let bytes = [program.byte(); 16];
-            image.meanwhile = Some((at, bytes));
+        Disturbance::Meanwhile(at, byte) => {
+            image.meanwhile = Some((at, [byte; 16]));
             model.meanwhile = image.meanwhile;
         }
+        _ => {}
     }
-}
-
-/// Makes a request available, well formed and mostly reasonable.
-pub fn offer(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queue) {
-    let kind = program.one_of(&[0, 1, 1, 4, 8, 0, 11, 1]);
-    let kind = if program.rarely() { program.word() } else { kind };
-    let sector = if program.rarely() { program.edge() } else { program.below(9) as u64 };
-    let mut len = 512 * u32::try_from(program.below(4)).unwrap();
-    if program.rarely() {
-        len = u32::from(program.half()) % 4500;
-    }
-    let mut header = [0; 16];
-    header[..4].copy_from_slice(&kind.to_le_bytes());
-    header[8..].copy_from_slice(&sector.to_le_bytes());
-    let at = place(program).min(crate::rig::END - 0x800);
-    guest.write(at, &header);
-    let mut parts = Vec::new();
-    let data = at + u64::from(HEADER);
-    match kind {
-        1 => {
-            let fill = program.byte();
-            guest.fill(data, len, fill);
-            cut(&mut parts, program, at, HEADER + len, 0);
-            parts.push(Part { address: data + u64::from(len), len: 1, flags: WRITE });
-        }
-        _ => {
-            let room = if kind == 8 { u32::from(program.byte()) % 40 } else { len };
-            parts.push(Part { address: at, len: HEADER, flags: 0 });
-            let room = if kind == 4 { 0 } else { room };
-            cut(&mut parts, program, data, room + 1, WRITE);
-        }
-    }
-    if program.rarely() {
-        // Without one of its parts.
-        parts.remove(program.below(parts.len()));
-    }
-    queue.add(guest, &parts);
 }
 
 thread_local! {
@@ -207,8 +164,8 @@ fn drive(guest: &mut Guest, mut program: Bytes<'_>) {
     let mut broken = false;
     while !program.is_empty() {
         match program.below(16) {
-            0..=8 => offer(&mut program, guest, &mut queue),
-            9 | 10 => disturb(&mut program, blk.disk(), &mut model),
+            0..=8 => offer_request(&mut program, guest, &mut queue),
+            9 | 10 => disturb(&disturb_disk(&mut program), blk.disk(), &mut model),
             11 if program.rarely() => {
                 // A reset: the driver begins anew.
                 blk.stop();

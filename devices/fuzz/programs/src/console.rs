@@ -6,10 +6,11 @@ use devices::console::{Console, Port, QUEUE_SIZE};
 use devices::ring::Ring;
 use devices::sink::Sink;
 use devices::violation::Violation;
+use steps::driver::{offer_output, offer_room};
 
 use crate::bytes::Bytes;
 use crate::model;
-use crate::rig::{Guest, Part, Queue, WRITE, cut, place};
+use crate::rig::{Guest, Queue};
 
 /// A port that takes so many bytes and no more, and has some to give.
 #[derive(Default)]
@@ -45,31 +46,6 @@ impl Port for Mouth {
         self.waiting.drain(..count);
         count
     }
-}
-
-/// Makes output available: a chain of up to three parts.
-pub fn offer_output(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queue) {
-    let at = place(program);
-    let len = u32::from(program.half()) % 600;
-    let fill = program.byte();
-    guest.fill(at, len, fill);
-    let mut parts = Vec::new();
-    cut(&mut parts, program, at, len, 0);
-    if program.rarely() {
-        parts.push(Part { address: at, len: 9, flags: WRITE });
-    }
-    queue.add(guest, &parts);
-}
-
-/// Makes room for input available.
-pub fn offer_room(program: &mut Bytes<'_>, guest: &mut Guest, queue: &mut Queue) {
-    let mut parts = Vec::new();
-    if program.rarely() {
-        parts.push(Part { address: place(program), len: 5, flags: 0 });
-    }
-    let (at, len) = (place(program), u32::from(program.half()) % 300);
-    cut(&mut parts, program, at, len, WRITE);
-    queue.add(guest, &parts);
 }
 
 thread_local! {

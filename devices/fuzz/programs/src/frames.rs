@@ -16,7 +16,7 @@ use protocol::frame::{Decoder, Failure, FromGuest, FromHost, Stream, VERSION};
 
 use crate::bytes::Bytes;
 use crate::model::agent::Agent;
-use crate::rig::{Guest, Part, Queue, WRITE};
+use crate::rig::{Guest, Part, Queue, Store, WRITE};
 use crate::streams::Pipe;
 
 /// Where the guest's output is, a page, and where its input buffers are.

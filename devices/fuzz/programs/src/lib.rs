@@ -23,7 +23,6 @@
 )]
 
 pub mod blk;
-pub mod bytes;
 pub mod console;
 pub mod control;
 pub mod fetch;
@@ -36,6 +35,8 @@ pub mod ring;
 pub mod seeds;
 pub mod streams;
 pub mod whole;
+
+pub use steps::bytes;
 
 /// A fuzz target's name and body.
 pub type Target = (&'static str, fn(&[u8]));

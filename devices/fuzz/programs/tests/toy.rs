@@ -1,7 +1,7 @@
 //! How a device is added to the harness: a third one, which adds up the bytes it is given.
 //!
-//! A device needs a worker loop with turns (`Adder`), a model of what a request does (`sum`), and
-//! [`Device`], which joins the two. Registers, control messages, kicks, resets, rings in any state
+//! A device needs a worker loop with turns (`Adder`), a model of what a request does (`sum`),
+//! [`Device`], which joins the two, and a [`Driver`]. Registers, control messages, kicks, resets, rings in any state
 //! of repair and the comparison of all memory come with [`Transport`] and [`play`].
 #![cfg(test)]
 
@@ -14,9 +14,11 @@ use devices::violation::Fault;
 use programs::bytes::Bytes;
 use programs::control::Outcome;
 use programs::model::ring::{len, walk};
-use programs::rig::{Guest, Part, WRITE, cut, place};
+use programs::rig::{Guest, Part, Queue, Store, WRITE, cut, fill, place};
 use programs::whole::{Device, Transport, outcome, play};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use steps::Disturbance;
+use steps::driver::Driver;
 
 const IDENTITY: Identity =
     Identity { device: 42, features: VERSION_1, queues: &[64], config: [0; 16] };
@@ -93,7 +95,7 @@ struct Toy {
 impl Toy {
     fn new(guest: &Guest, defect: Defect) -> Self {
         let (machine, _) = Machine::new(guest.memory, IDENTITY);
-        let mut transport = Transport::new(machine, IDENTITY, [0x200, 0x200]);
+        let mut transport = Transport::new(machine, IDENTITY);
         let link = transport.again();
         Self { transport, served: Adder { memory: guest.memory, link, defect } }
     }
@@ -160,30 +162,51 @@ impl Device for Toy {
         self.transport.check();
     }
 
-    fn offer(&mut self, program: &mut Bytes<'_>, guest: &mut Guest) {
+    fn disturb(&mut self, _: &Disturbance) {}
+
+    fn calm(&mut self) {}
+
+    fn prove(&mut self, guest: &mut Guest, _: &[Queue; 2]) {
+        assert_eq!(guest.ram.read::<4>(0x7100), 6u32.to_le_bytes());
+    }
+
+    fn end(&mut self, _: &mut Guest) {}
+}
+
+/// What a driver asks of the device.
+struct Asks;
+
+impl Driver for Asks {
+    fn identity(&self) -> Identity {
+        IDENTITY
+    }
+
+    fn places(&self) -> [u64; 2] {
+        [0x200, 0x200]
+    }
+
+    fn offer(&self, program: &mut Bytes<'_>, queues: &mut [Queue; 2], memory: &mut impl Store) {
         let at = place(program);
-        guest.fill(at, 64, program.byte());
+        fill(memory, at, 64, program.byte());
         let mut parts = Vec::new();
         cut(&mut parts, program, at, 64, 0);
         let len = u32::from(program.byte() & 7);
         parts.push(Part { address: place(program), len, flags: WRITE });
-        self.transport.queue(0).add(guest, &parts);
+        queues[0].add(memory, &parts);
     }
 
-    fn disturb(&mut self, _: &mut Bytes<'_>) {}
+    fn disturb(&self, _: &mut Bytes<'_>) -> Option<Disturbance> {
+        None
+    }
 
-    fn calm(&mut self) {}
-
-    fn prove(&mut self, guest: &mut Guest) {
-        guest.write(0x7000, &[1, 2, 3]);
+    fn prove(&self, queues: &mut [Queue; 2], memory: &mut impl Store) -> usize {
+        memory.write(0x7000, &[1, 2, 3]);
         let parts = [
             Part { address: 0x7000, len: 3, flags: 0 },
             Part { address: 0x7100, len: 4, flags: WRITE },
         ];
-        self.transport.queue(0).add(guest, &parts);
-        self.transport.kick(0);
-        self.settle(guest);
-        assert_eq!(guest.ram.read::<4>(0x7100), 6u32.to_le_bytes());
+        queues[0].add(memory, &parts);
+        0
     }
 }
 
@@ -202,7 +225,7 @@ fn finds(defect: Defect) -> bool {
         let program: Vec<u8> = (0..len).map(|_| next()).collect();
         guest.clear();
         let mut toy = Toy::new(&guest, defect);
-        let run = || play(&mut toy, &mut Bytes::new(&program), &mut guest);
+        let run = || play(&mut toy, Asks, &mut Bytes::new(&program), &mut guest);
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
             return true;
         }

@@ -3,13 +3,14 @@
 use devices::link::Event;
 use devices::serve::{BlkLoop, Turn};
 use devices::testing::Machine;
+use steps::Disturbance;
+use steps::driver::PROOF;
 
 use super::transport::{Transport, outcome};
 use super::{Device, blk};
-use crate::bytes::Bytes;
 use crate::control::Outcome;
 use crate::model;
-use crate::rig::{Guest, Part, WRITE};
+use crate::rig::{Guest, Queue};
 
 /// Turns of one settling. A guest whose requests make themselves available again is busy for ever;
 /// its worker answers all the same.
@@ -24,7 +25,7 @@ impl Lasting {
         Self([false, true].map(|read_only| {
             let identity = blk::shape(read_only).identity();
             let (machine, _) = Machine::new(guest.memory, identity);
-            Transport::new(machine, identity, [0x200, 0x200])
+            Transport::new(machine, identity)
         }))
     }
 }
@@ -44,18 +45,6 @@ impl<'a> Disk<'a> {
         let transport = &mut lasting.0[usize::from(read_only)];
         let served = BlkLoop::new(transport.again(), device);
         Self { transport, served, model, busy: false }
-    }
-
-    /// The virtual machine ends; what is in the ring is served once more.
-    pub fn end(&mut self, guest: &mut Guest) {
-        self.transport.kick(0);
-        self.settle(guest);
-        if self.transport.dead || self.busy {
-            return;
-        }
-        self.transport.end();
-        self.served.run().unwrap();
-        guest.check("the end of the disk");
     }
 
     /// The model's turn: what the worker's has to come to.
@@ -121,12 +110,8 @@ impl Device for Disk<'_> {
         }
     }
 
-    fn offer(&mut self, program: &mut Bytes<'_>, guest: &mut Guest) {
-        blk::offer(program, guest, self.transport.queue(0));
-    }
-
-    fn disturb(&mut self, program: &mut Bytes<'_>) {
-        blk::disturb(program, self.served.device().disk(), &mut self.model);
+    fn disturb(&mut self, what: &Disturbance) {
+        blk::disturb(what, self.served.device().disk(), &mut self.model);
     }
 
     fn calm(&mut self) {
@@ -137,14 +122,21 @@ impl Device for Disk<'_> {
         self.model.errors.clear();
     }
 
-    fn prove(&mut self, guest: &mut Guest) {
-        guest.write(0x7000, &[0; 16]);
-        let header = Part { address: 0x7000, len: 16, flags: 0 };
-        let data = Part { address: 0x7010, len: 513, flags: WRITE };
-        self.transport.queue(0).add(guest, &[header, data]);
+    fn prove(&mut self, guest: &mut Guest, [queue, _]: &[Queue; 2]) {
+        let status = usize::try_from(PROOF + 16 + 512).unwrap();
+        let served = (guest.ram.half(queue.geometry.used + 2), guest.ram.0[status]);
+        assert_eq!(served, (1, 0), "a plain read");
+    }
+
+    /// What is in the ring is served once more.
+    fn end(&mut self, guest: &mut Guest) {
         self.transport.kick(0);
         self.settle(guest);
-        let used = self.transport.queue(0).geometry.used;
-        assert_eq!((guest.ram.half(used + 2), guest.ram.0[0x7010 + 512]), (1, 0), "a plain read");
+        if self.transport.dead || self.busy {
+            return;
+        }
+        self.transport.end();
+        self.served.run().unwrap();
+        guest.check("the end of the disk");
     }
 }

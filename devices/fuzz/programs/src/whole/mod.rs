@@ -15,12 +15,14 @@
 
 use std::cell::RefCell;
 
-use devices::mmio::{Action, SIZE, status};
+use devices::mmio::Action;
+use steps::driver::Driver;
+use steps::play::{Knobs, play_alone};
+use steps::{DISK, Disturbance, Machine, Store};
 
+use crate::blk;
 use crate::bytes::Bytes;
-use crate::registers::{OFFSETS, value};
-use crate::rig::Guest;
-use crate::{blk, console, control};
+use crate::rig::{Guest, Queue};
 
 mod disk;
 mod terminal;
@@ -37,14 +39,14 @@ pub trait Device {
     /// Lets the worker come to rest and compares. Sets [`Transport::dead`] when the worker has
     /// ended, as the model says it should.
     fn settle(&mut self, guest: &mut Guest);
-    /// Makes something reasonable available.
-    fn offer(&mut self, program: &mut Bytes<'_>, guest: &mut Guest);
     /// Something happens on the host's side.
-    fn disturb(&mut self, program: &mut Bytes<'_>);
+    fn disturb(&mut self, what: &Disturbance);
     /// The host's side is as good as new, as far as it can be.
     fn calm(&mut self);
-    /// Serves one plain request on a device that was just started, and checks it.
-    fn prove(&mut self, guest: &mut Guest);
+    /// Checks that the plain request that was made on these queues was served.
+    fn prove(&mut self, guest: &mut Guest, queues: &[Queue; 2]);
+    /// The virtual machine ends.
+    fn end(&mut self, guest: &mut Guest);
 }
 
 /// What lives longer than a program.
@@ -66,154 +68,144 @@ thread_local! {
 pub fn run(bytes: &[u8]) {
     RIG.with_borrow_mut(|Rig { guest, disk, terminal }| {
         guest.clear();
-        let mut program = Bytes::new(bytes);
-        let knobs = program.byte();
-        let mut disk = Disk::new(disk, guest, knobs & 1 != 0);
-        let mut terminal = Terminal::new(terminal, knobs & 2 != 0);
-        // Most programs begin with devices that are up.
-        if knobs & 0x30 != 0 {
-            let size = u32::from(knobs >> 6);
-            bring_up(&mut disk, guest, !0, 4 + size);
-            bring_up(&mut terminal, guest, !0, 4 + size);
-        }
-        while !program.is_empty() {
-            let choice = program.byte();
-            if choice & 1 == 0 {
-                step(&mut disk, choice >> 1, &mut program, guest);
-            } else {
-                step(&mut terminal, choice >> 1, &mut program, guest);
-            }
-        }
-        if knobs & 0x0c == 0 {
-            prove(&mut disk, guest);
-            prove(&mut terminal, guest);
-        }
-        if knobs & 0xfc == 0xfc {
-            disk.end(guest);
-            terminal.end(guest);
-        }
+        let knobs = Knobs::of(bytes);
+        let disk = Disk::new(disk, guest, knobs.read_only);
+        let terminal = Terminal::new(terminal, knobs.log);
+        steps::play::play(bytes, &mut Whole { guest, disk, terminal });
     });
 }
 
-/// Runs a program with one device alone: brings it up, takes its steps, and has it prove itself.
-/// How a device is tried that is not one of the two.
-pub fn play(device: &mut impl Device, program: &mut Bytes<'_>, guest: &mut Guest) {
-    bring_up(device, guest, !0, 4);
-    while !program.is_empty() {
-        let choice = program.byte();
-        step(device, choice, program, guest);
-    }
-    prove(device, guest);
+/// Runs a program with one device alone. How a device is tried that is not one of the two.
+pub fn play(
+    device: &mut impl Device,
+    driver: impl Driver,
+    program: &mut Bytes<'_>,
+    guest: &mut Guest,
+) {
+    play_alone(driver, program, &mut Alone { guest, device });
 }
 
-/// One step of a program with one device.
-fn step(device: &mut impl Device, choice: u8, program: &mut Bytes<'_>, guest: &mut Guest) {
-    if device.transport().dead {
-        return;
+/// The virtual machine of both devices.
+struct Whole<'a> {
+    guest: &'a mut Guest,
+    disk: Disk<'a>,
+    terminal: Terminal<'a>,
+}
+
+/// Does the same with whichever device a step is about.
+macro_rules! with {
+    ($whole:expr, $device:expr, $seat:ident => $what:expr) => {{
+        let guest = &mut *$whole.guest;
+        if $device == DISK {
+            let mut $seat = Alone { guest, device: &mut $whole.disk };
+            $what
+        } else {
+            let mut $seat = Alone { guest, device: &mut $whole.terminal };
+            $what
+        }
+    }};
+}
+
+impl Store for Whole<'_> {
+    fn write(&mut self, at: u64, bytes: &[u8]) {
+        self.guest.write(at, bytes);
     }
-    match choice & 31 {
-        0..=13 => device.offer(program, guest),
-        14..=17 => device.disturb(program),
-        18 => {
-            let queue = program.below(2);
-            device.transport().queue(queue).break_it(guest, program);
+}
+
+impl Machine for Whole<'_> {
+    fn set(&mut self, device: usize, offset: u64, value: u32) {
+        with!(self, device, seat => seat.set(device, offset, value));
+    }
+
+    fn kick(&mut self, device: usize, queue: usize) {
+        with!(self, device, seat => seat.kick(device, queue));
+    }
+
+    fn settle(&mut self, device: usize) {
+        with!(self, device, seat => seat.settle(device));
+    }
+
+    fn say(&mut self, device: usize, message: &[u8]) {
+        with!(self, device, seat => seat.say(device, message));
+    }
+
+    fn disturb(&mut self, device: usize, what: Disturbance) {
+        with!(self, device, seat => seat.disturb(device, what));
+    }
+
+    fn calm(&mut self, device: usize) {
+        with!(self, device, seat => seat.calm(device));
+    }
+
+    fn prove(&mut self, device: usize, queues: &[Queue; 2]) {
+        with!(self, device, seat => seat.prove(device, queues));
+    }
+
+    fn end(&mut self, device: usize) {
+        with!(self, device, seat => seat.end(device));
+    }
+}
+
+/// A virtual machine of one device. What a worker that has ended would have to do, is not done.
+struct Alone<'a, D> {
+    guest: &'a mut Guest,
+    device: &'a mut D,
+}
+
+impl<D> Store for Alone<'_, D> {
+    fn write(&mut self, at: u64, bytes: &[u8]) {
+        self.guest.write(at, bytes);
+    }
+}
+
+impl<D: Device> Machine for Alone<'_, D> {
+    /// Writes a register and does what comes of it. A device that has to stop is reset then.
+    fn set(&mut self, _: usize, offset: u64, value: u32) {
+        let transport = self.device.transport();
+        if transport.dead {
+            return;
         }
-        19 | 20 => {
-            let offset = if program.rarely() { program.edge() } else { program.one_of(&OFFSETS) };
-            write(device, guest, offset % SIZE, value(program));
-        }
-        21 => {
-            let wanted = program.byte() & 1 == 0;
-            device.transport().queue(program.below(2)).want_interrupts(guest, wanted);
-        }
-        22 => {
-            let features = if program.rarely() { program.edge() } else { !0 };
-            let size = u32::from(program.byte()) % 9;
-            write(device, guest, 0x070, 0);
-            bring_up(device, guest, features, size);
-        }
-        23 => device.transport().kick(program.below(2)),
-        24 if program.rarely() => {
-            let message = control::message(program);
-            if !message.is_empty() {
-                device.transport().say(&message);
+        match transport.write(offset, value) {
+            Some(Action::Start(start)) => {
+                transport.say(&devices::control::Message::Start(start).encode());
             }
+            Some(Action::Stop) => {
+                transport.say(&devices::control::Message::Stop.encode());
+                self.device.settle(self.guest);
+                self.device.transport().reset();
+            }
+            Some(Action::Kick(queue)) => transport.kick(queue.into()),
+            None => {}
         }
-        25 => device.transport().acknowledge(program.word()),
-        26 => {
-            let at = u64::from(program.half());
-            guest.write(at, &program.long().to_le_bytes());
-        }
-        _ => {}
     }
-    // Most steps are heard of at once.
-    if choice & 0x60 != 0x60 {
-        let queues = device.transport().identity.queues.len();
-        device.transport().kick(usize::from(choice) % queues);
-        device.settle(guest);
-    }
-}
 
-/// Writes a register and does what comes of it. A device that has to stop is reset then.
-fn write(device: &mut impl Device, guest: &mut Guest, offset: u64, value: u32) {
-    match device.transport().write(offset, value) {
-        Some(Action::Start(start)) => {
-            let message = devices::control::Message::Start(start).encode();
-            device.transport().say(&message);
-        }
-        Some(Action::Stop) => {
-            device.transport().say(&devices::control::Message::Stop.encode());
-            device.settle(guest);
-            device.transport().reset();
-        }
-        Some(Action::Kick(queue)) => device.transport().kick(queue.into()),
-        None => {}
+    fn kick(&mut self, _: usize, queue: usize) {
+        self.device.transport().kick(queue);
     }
-}
 
-/// Takes a device after reset to DRIVER_OK, in the order of a driver; queues have `1 << size`
-/// descriptors, if they can.
-fn bring_up(device: &mut impl Device, guest: &mut Guest, features: u64, size: u32) {
-    let offered = device.transport().identity.features;
-    write(device, guest, 0x070, status::ACKNOWLEDGE);
-    write(device, guest, 0x070, status::ACKNOWLEDGE | status::DRIVER);
-    let accepted = offered & features | devices::mmio::VERSION_1;
-    for (select, half) in [(0, accepted & 0xffff_ffff), (1, accepted >> 32)] {
-        write(device, guest, 0x024, select);
-        write(device, guest, 0x020, u32::try_from(half).unwrap());
+    fn settle(&mut self, _: usize) {
+        self.device.settle(self.guest);
     }
-    let ready = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK;
-    write(device, guest, 0x070, ready);
-    for index in 0..device.transport().identity.queues.len() {
-        let queue = device.transport().place(guest, index, size);
-        write(device, guest, 0x030, u32::try_from(index).unwrap());
-        write(device, guest, 0x038, queue.size.into());
-        for (offset, address) in
-            [(0x080, queue.descriptors), (0x090, queue.available), (0x0a0, queue.used)]
-        {
-            write(device, guest, offset, u32::try_from(address).unwrap());
-            write(device, guest, offset + 4, 0);
-        }
-        write(device, guest, 0x044, 1);
-    }
-    write(device, guest, 0x070, ready | status::DRIVER_OK);
-}
 
-/// After a reset the device works, if it has not ended.
-fn prove(device: &mut impl Device, guest: &mut Guest) {
-    device.settle(guest);
-    if device.transport().dead {
-        return;
+    fn say(&mut self, _: usize, message: &[u8]) {
+        self.device.transport().say(message);
     }
-    write(device, guest, 0x070, 0);
-    if device.transport().dead {
-        return;
+
+    fn disturb(&mut self, _: usize, what: Disturbance) {
+        self.device.disturb(&what);
     }
-    device.calm();
-    bring_up(device, guest, !0, 4);
-    device.settle(guest);
-    // A worker that was started behind its registers' back takes no second start.
-    if !device.transport().dead {
-        device.prove(guest);
+
+    fn calm(&mut self, _: usize) {
+        self.device.calm();
+    }
+
+    fn prove(&mut self, _: usize, queues: &[Queue; 2]) {
+        if !self.device.transport().dead {
+            self.device.prove(self.guest, queues);
+        }
+    }
+
+    fn end(&mut self, _: usize) {
+        self.device.end(self.guest);
     }
 }

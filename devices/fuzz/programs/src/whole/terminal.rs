@@ -7,13 +7,13 @@ use devices::raw::Raw;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
 use devices::testing::Machine;
 use devices::violation::Fault;
+use steps::Disturbance;
 
+use super::Device;
 use super::transport::{Transport, outcome};
-use super::{Device, console};
-use crate::bytes::Bytes;
 use crate::control::Outcome;
 use crate::model;
-use crate::rig::{BUFFERS, Guest, Part, WRITE};
+use crate::rig::{BUFFERS, Guest, Queue};
 use crate::streams::Pipe;
 
 /// Turns of one settling: more than the longest output takes that a ring can describe.
@@ -32,7 +32,7 @@ impl Lasting {
     /// For machines with this memory.
     pub fn new(guest: &Guest) -> Self {
         let (machine, _) = Machine::new(guest.memory, IDENTITY);
-        let transport = Transport::new(machine, IDENTITY, [0x2000, 0x2800]);
+        let transport = Transport::new(machine, IDENTITY);
         Self { transport, output: Pipe::default(), input: Pipe::default() }
     }
 }
@@ -51,6 +51,8 @@ pub struct Terminal<'a> {
     model: model::console::Console,
     /// What came out.
     seen: Vec<u8>,
+    /// How much of the model's output there was before it had to prove itself.
+    before: usize,
 }
 
 impl<'a> Terminal<'a> {
@@ -70,20 +72,17 @@ impl<'a> Terminal<'a> {
         let model = model::console::Console::default();
         let listens = !is_log;
         let heard_end = false;
-        Self { transport, served, output, input, listens, heard_end, model, seen: Vec::new() }
-    }
-
-    /// The virtual machine ends; what is in the rings is served once more.
-    pub fn end(&mut self, guest: &mut Guest) {
-        self.transport.kick(0);
-        self.transport.kick(1);
-        self.settle(guest);
-        if self.transport.dead {
-            return;
+        Self {
+            transport,
+            served,
+            output,
+            input,
+            listens,
+            heard_end,
+            model,
+            seen: Vec::new(),
+            before: 0,
         }
-        self.transport.end();
-        self.served.run().unwrap();
-        guest.check("the end of the console");
     }
 
     /// Lets the loop come to rest, and its reader read meanwhile.
@@ -130,6 +129,11 @@ impl<'a> Terminal<'a> {
     fn has_input(&self) -> bool {
         let end = !self.input.is_written() && !self.heard_end && self.model.has_all();
         self.listens && (self.model.can_read() || end)
+    }
+
+    /// What is typed now arrives.
+    fn takes_input(&self) -> bool {
+        self.listens && self.input.is_written() && self.model.typed.len() < TYPED
     }
 
     fn serve(&mut self, guest: &mut Guest) -> Vec<Outcome> {
@@ -186,42 +190,37 @@ impl Device for Terminal<'_> {
         self.transport.check();
     }
 
-    fn offer(&mut self, program: &mut Bytes<'_>, guest: &mut Guest) {
-        if program.byte() & 3 == 0 {
-            console::offer_room(program, guest, self.transport.queue(0));
-        } else {
-            console::offer_output(program, guest, self.transport.queue(1));
-        }
-    }
-
-    fn disturb(&mut self, program: &mut Bytes<'_>) {
-        match program.below(8) {
-            0 if program.rarely() => self.output.close_reader(),
-            1 if program.rarely() => self.input.close_writer(),
-            _ => {
-                let len = program.below(64);
-                let typed = program.take(len);
-                if self.listens && self.input.is_written() && self.model.typed.len() < TYPED {
-                    self.input.write(typed);
-                    self.model.typed.extend(typed);
-                }
+    fn disturb(&mut self, what: &Disturbance) {
+        match what {
+            Disturbance::ReaderGone => self.output.close_reader(),
+            Disturbance::InputEnds => self.input.close_writer(),
+            Disturbance::Typed(typed) if self.takes_input() => {
+                self.input.write(typed);
+                self.model.typed.extend(typed);
             }
+            _ => {}
         }
     }
 
-    fn calm(&mut self) {}
+    fn calm(&mut self) {
+        self.before = self.model.output.len();
+    }
 
-    fn prove(&mut self, guest: &mut Guest) {
-        guest.write(0x7800, b"proof");
-        let before = self.model.output.len();
-        let output = Part { address: 0x7800, len: 5, flags: 0 };
-        self.transport.queue(1).add(guest, &[output]);
-        let room = Part { address: 0x7900, len: 64, flags: WRITE };
-        self.transport.queue(0).add(guest, &[room]);
+    fn prove(&mut self, guest: &mut Guest, [_, transmit]: &[Queue; 2]) {
+        assert_eq!(&self.model.output[self.before..], b"proof");
+        assert_eq!(guest.ram.half(transmit.geometry.used + 2), 1, "a plain write");
+    }
+
+    /// What is in the rings is served once more.
+    fn end(&mut self, guest: &mut Guest) {
+        self.transport.kick(0);
         self.transport.kick(1);
         self.settle(guest);
-        assert_eq!(&self.model.output[before..], b"proof");
-        let used = self.transport.queue(1).geometry.used;
-        assert_eq!(guest.ram.half(used + 2), 1, "a plain write");
+        if self.transport.dead {
+            return;
+        }
+        self.transport.end();
+        self.served.run().unwrap();
+        guest.check("the end of the console");
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-use devices::control::{Geometry, Message};
+use devices::control::Message;
 use devices::link::Event;
 use devices::mmio::{Action, Identity};
 use devices::testing::Machine;
 
 use crate::control::{Outcome, State};
 use crate::model;
-use crate::rig::{Guest, Queue};
+use crate::rig::Guest;
 
 /// A device's registers, control socket, kicks and interrupt.
 #[derive(Debug)]
@@ -22,9 +22,6 @@ pub struct Transport {
     pub state: State,
     /// Messages that the worker has not heard yet.
     inbox: VecDeque<Vec<u8>>,
-    queues: [Queue; 2],
-    /// Where this device's rings are.
-    base: [u64; 2],
     /// The worker has not heard of a kick yet.
     pub kicked: bool,
     /// The worker has ended.
@@ -36,16 +33,14 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A device whose rings lie from these addresses on.
-    pub fn new(machine: Machine, identity: Identity, base: [u64; 2]) -> Self {
+    /// A device after power-on.
+    pub fn new(machine: Machine, identity: Identity) -> Self {
         Self {
             machine,
             identity,
             registers: model::registers::Registers::new(identity),
             state: State::new(identity),
             inbox: VecDeque::new(),
-            queues: base.map(|at| Queue::new(at, 16)),
-            base,
             kicked: false,
             dead: false,
             raised: false,
@@ -61,23 +56,8 @@ impl Transport {
         self.registers = model::registers::Registers::new(self.identity);
         self.state = State::new(self.identity);
         self.inbox.clear();
-        self.queues = self.base.map(|at| Queue::new(at, 16));
         (self.kicked, self.dead, self.raised, self.pending) = (false, false, false, 0);
         self.machine.again()
-    }
-
-    /// The driver's side of a queue.
-    pub fn queue(&mut self, index: usize) -> &mut Queue {
-        &mut self.queues[index]
-    }
-
-    /// Chooses a place for queue `index`, with `1 << size` descriptors or the most there can be,
-    /// and clears it.
-    pub fn place(&mut self, guest: &mut Guest, index: usize, size: u32) -> Geometry {
-        let size = (1 << size).min(self.identity.queues[index]);
-        self.queues[index] = Queue::new(self.base[index], size);
-        self.queues[index].clear(guest);
-        self.queues[index].geometry
     }
 
     /// Writes a register, the real one and the model's.
