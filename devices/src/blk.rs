@@ -14,10 +14,12 @@
 //! Offered: VERSION_1, FLUSH, SEG_MAX, and RO for a read-only disk. Refused on purpose: SCSI and
 //! LIFETIME (no use), CONFIG_WCE (the guest shall not choose the host's durability), DISCARD and
 //! WRITE_ZEROES (they change the image's allocation), MQ (one worker, one queue), INDIRECT_DESC,
-//! RING_PACKED (surface). A driver that does not accept FLUSH gets write-through (§5.2.6.2).
+//! RING_PACKED (surface). A request that is faster than its disk may be waits; it holds up those after
+//! it, and nothing else. A driver that does not accept FLUSH gets write-through (§5.2.6.2).
 
 use std::io;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use virtio_bindings::virtio_blk as spec;
 use vm_memory::VolatileSlice;
@@ -27,6 +29,7 @@ use crate::chain::{Buffer, Chain};
 use crate::disk::Disk;
 use crate::mmio::{Identity, VERSION_1};
 use crate::ring::{Progress, Ring};
+use crate::throttle::{Rates, Throttle};
 use crate::violation::Violation;
 
 /// Bytes in a sector, whatever the image's file system thinks.
@@ -97,6 +100,23 @@ struct Request<'m> {
     header: Option<(u32, u64)>,
     /// Bytes of data moved so far.
     moved: usize,
+    /// It counts as an operation.
+    begun: bool,
+    /// Since when it waits for the throttle.
+    held: Option<Instant>,
+    /// It had to wait before.
+    waited: bool,
+}
+
+/// What its limits cost a disk, up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limited {
+    /// Requests that had to wait for the throttle.
+    pub held: u64,
+    /// How long they waited, in milliseconds.
+    pub held_ms: u64,
+    /// Writes that failed because there was no room for them.
+    pub full: u64,
 }
 
 /// A block device.
@@ -111,12 +131,48 @@ pub struct Blk<'m, D> {
     lost: bool,
     /// The request that the last turn's budget did not suffice for.
     current: Option<Request<'m>>,
+    /// None: as fast as it can.
+    throttle: Option<Throttle>,
+    held: u64,
+    waited: Duration,
+    full: u64,
 }
 
 impl<'m, D: Disk> Blk<'m, D> {
     /// A device that serves `shape.sectors` sectors of `disk` and answers GET_ID with `id`.
     pub fn new(disk: D, shape: Shape, id: [u8; ID_LEN]) -> Self {
-        Self { disk, shape, id, write_through: false, lost: false, current: None }
+        Self {
+            disk,
+            shape,
+            id,
+            write_through: false,
+            lost: false,
+            current: None,
+            throttle: None,
+            held: 0,
+            waited: Duration::ZERO,
+            full: 0,
+        }
+    }
+
+    /// The device, no faster than `rates`.
+    #[must_use]
+    pub fn within(mut self, rates: Rates) -> Self {
+        self.throttle = (rates != Rates::NONE).then(|| Throttle::new(rates));
+        self
+    }
+
+    /// What its limits cost the disk.
+    pub fn limited(&self) -> Limited {
+        let held_ms = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX);
+        Limited { held: self.held, held_ms, full: self.full }
+    }
+
+    /// How long the request in hand has to wait for the throttle; none: it does not.
+    pub fn pause(&self) -> Option<Duration> {
+        let (throttle, current) = (self.throttle.as_ref()?, self.current.as_ref()?);
+        current.held?;
+        throttle.pause(current.begun, Instant::now())
     }
 
     /// The image behind the device.
@@ -146,9 +202,18 @@ impl<'m, D: Disk> Blk<'m, D> {
                     None => return Ok(progress),
                 },
             };
+            let room = self.admit(&mut request);
+            if room == 0 {
+                self.current = Some(request);
+                break;
+            }
             let before = request.moved;
-            let result = self.execute(&mut request, budget);
-            budget = budget.saturating_sub(request.moved - before);
+            let result = self.execute(&mut request, budget.min(room));
+            let moved = request.moved - before;
+            budget = budget.saturating_sub(moved);
+            if let Some(throttle) = &mut self.throttle {
+                throttle.spend(moved, Instant::now());
+            }
             if result == Ok(false) {
                 self.current = Some(request);
                 break;
@@ -164,11 +229,34 @@ impl<'m, D: Disk> Blk<'m, D> {
         Ok(progress)
     }
 
+    /// How many bytes a request may move now, which begins unless it has to wait: then none.
+    fn admit(&mut self, request: &mut Request<'_>) -> usize {
+        let Some(throttle) = &mut self.throttle else { return usize::MAX };
+        let now = Instant::now();
+        let room = throttle.room(request.begun, now);
+        if room == 0 {
+            if request.held.is_none() {
+                request.held = Some(now);
+                self.held += u64::from(!request.waited);
+                request.waited = true;
+            }
+            return 0;
+        }
+        if let Some(since) = request.held.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        if !request.begun {
+            request.begun = true;
+            throttle.begin(now);
+        }
+        room
+    }
+
     /// Executes a request, or goes on with it, until it has moved `budget` bytes. True: it is done.
     fn execute(&mut self, request: &mut Request<'_>, budget: usize) -> Result<bool, Status> {
         let (kind, sector) = request.header.ok_or(Status::IoError)?;
         let Request { chain, moved, .. } = request;
-        let (disk, room) = (&mut self.disk, chain.writable.len() - 1);
+        let (disk, room, full) = (&mut self.disk, chain.writable.len() - 1, &mut self.full);
         match kind {
             spec::VIRTIO_BLK_T_IN => {
                 let offset = self.shape.offset(sector, room)?;
@@ -183,7 +271,9 @@ impl<'m, D: Disk> Blk<'m, D> {
                     return Err(Status::IoError);
                 }
                 let done = transfer(&chain.readable, HEADER..end, moved, budget, |regions, at| {
-                    disk.write(regions, offset + at)
+                    disk.write(regions, offset + at).inspect_err(|error| {
+                        *full += u64::from(error.kind() == io::ErrorKind::StorageFull);
+                    })
                 })?;
                 if done && self.write_through { self.flush() } else { Ok(done) }
             }
@@ -213,7 +303,8 @@ impl<'m> Request<'m> {
         let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
         let kind = u32::from_le_bytes([t0, t1, t2, t3]);
         let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-        Ok(Self { chain, header: whole.then_some((kind, sector)), moved: 0 })
+        let header = whole.then_some((kind, sector));
+        Ok(Self { chain, header, moved: 0, begun: false, held: None, waited: false })
     }
 
     /// Writes the status; returns the bytes written to the chain. Only those that follow one

@@ -47,6 +47,24 @@ impl Disk for File {
     }
 }
 
+/// A file without a name, which is gone with the run: a flush has nothing to make durable.
+#[derive(Debug)]
+pub struct Temporary(pub File);
+
+impl Disk for Temporary {
+    fn read(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.0.read(regions, offset)
+    }
+
+    fn write(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.0.write(regions, offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn file_offset(offset: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }

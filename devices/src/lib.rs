@@ -7,6 +7,7 @@
 //! | [`link`] | the device's side: rings on and off, kicks, interrupts | device workers |
 //! | [`ring`], [`chain`] | split virtqueue, and one request's guest memory | device workers |
 //! | [`blk`], [`disk`] | virtio-blk requests, and the image behind them | blk worker |
+//! | [`overlay`], [`throttle`] | an image that is left as it is; how fast a disk may be | blk worker |
 //! | [`console`] | virtio-console | console worker |
 //! | [`sink`], [`bounds`] | where its output goes, how much of it and how fast | console worker |
 //! | [`kernel_log`], [`channel`], [`raw`] | what a console is joined to | console worker |
@@ -30,12 +31,14 @@ pub mod interrupt;
 pub mod kernel_log;
 pub mod link;
 pub mod mmio;
+pub mod overlay;
 pub mod raw;
 pub mod ring;
 pub mod serve;
 pub mod sink;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod throttle;
 pub mod violation;
 
 /// Guest RAM as the devices see it.

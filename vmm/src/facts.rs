@@ -3,8 +3,10 @@
 //! Every record is believed only of the worker whose pipe it came from: the console worker says how
 //! the command ended, the vcpu worker how the machine ended, each worker what went wrong with itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use devices::blk::Limited;
 use devices::channel::End as CommandEnd;
 use devices::serve::Dropped;
 use protocol::frame::Failure;
@@ -63,6 +65,8 @@ pub struct Facts {
     pub kernel_log: Vec<u8>,
     /// Output that was dropped.
     pub dropped: Dropped,
+    /// What their limits cost the disks, by their workers' names.
+    pub limited: BTreeMap<String, Limited>,
     command: Option<CommandEnd>,
     machine: Option<(VmEnd, u32)>,
     panic: bool,
@@ -126,6 +130,9 @@ impl Facts {
                     phases.command_ended = now;
                 }
                 self.command.get_or_insert(end);
+            }
+            (disk, Record::Limited(limited)) if disk.starts_with("blk") => {
+                self.limited.insert(name, limited);
             }
             ("console", Record::Dropped(dropped)) => self.dropped = dropped,
             ("console", Record::KernelLog(bytes)) => {

@@ -5,9 +5,10 @@ use std::fs::File;
 
 use anyhow::Result;
 use devices::bounds::Bounds;
+use devices::throttle::Rates;
 use protocol::task::Task;
 
-use crate::cli::{BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
+use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, RunArgs};
 use crate::host::{self, Image};
 use crate::initramfs;
 
@@ -34,6 +35,17 @@ pub struct Guest {
     pub console: Option<File>,
     /// How much output there may be, of each stream.
     pub output: Bounds,
+    /// What takes the place of the user's stdin and stdout.
+    pub streams: Option<Streams>,
+}
+
+/// A guest's own input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// What is typed.
+    pub input: File,
+    /// What is written.
+    pub output: File,
 }
 
 /// The kernel's command line with the agent.
@@ -55,7 +67,12 @@ impl Guest {
             Some(rootfs) => rootfs.clone(),
             None => FileArg { path: host::default_rootfs()?, sum: None },
         };
-        let root = DiskArg { path: rootfs.path, read_only: true, sum: rootfs.sum };
+        let root = DiskArg {
+            path: rootfs.path,
+            access: Access::Read,
+            rates: Rates::NONE,
+            sum: rootfs.sum,
+        };
         let root = host::image("root file system", &root)?;
         let agent = host::read(host::companion("casemate-agent")?)?;
         let task = Task {
@@ -81,6 +98,7 @@ impl Guest {
             agent: true,
             console,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 
@@ -100,6 +118,7 @@ impl Guest {
             agent: false,
             console: None,
             output: args.common.limits().output,
+            streams: None,
         })
     }
 }

@@ -8,6 +8,7 @@
 //! | time | 1 h | longer than builds and test suites take; a stuck guest is gone before it is forgotten | the run ends, status 124 |
 //! | output, each stream | 1 GiB | more than anybody reads, less than a disk | dropped and counted |
 //! | output in a second | 64 MiB | a log collector keeps up, a pipeline hardly notices | held back |
+//! | what is written to an ephemeral disk | 4 GiB | builds and databases of a moderate size | I/O errors, counted |
 //! | kernel's console file | 16 MiB | boots thousands of times over | dropped and counted |
 //! | report | 128 KiB | | the kernel's last words are left out |
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 use worker::jail::limits::{ADDRESS_SPACE, DATA};
 
 use crate::cgroup;
+use crate::disks::DiskReport;
 
 /// The default time limit.
 pub const TIME: &str = "1h";
@@ -27,6 +29,8 @@ pub const TIME: &str = "1h";
 pub const OUTPUT: &str = "1G";
 /// The default of the most bytes of each output stream in a second.
 pub const RATE: &str = "64M";
+/// The default of the most bytes that are kept of what is written to an ephemeral disk.
+pub const EPHEMERAL: u64 = 4 << 30;
 /// The most bytes of a report.
 pub const REPORT: usize = 128 << 10;
 
@@ -83,6 +87,15 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses a number of requests in a second, or `none`.
+pub fn parse_operations(text: &str) -> Result<u64, String> {
+    match text {
+        "none" => Ok(u64::MAX),
+        "0" => Err("nothing would ever be read or written".to_owned()),
+        number => number.parse().map_err(|_| "not a number: try 1000 or none".to_owned()),
+    }
+}
+
 /// The limits in force as the report has them; null: none.
 #[derive(Debug, Serialize)]
 pub struct InForce {
@@ -96,6 +109,7 @@ pub struct InForce {
     worker_address_space_bytes: u64,
     /// Those of the control group, if there is one.
     group: Option<cgroup::Limits>,
+    disks: Vec<DiskReport>,
     dropped: DroppedReport,
 }
 
@@ -107,15 +121,20 @@ struct DroppedReport {
     console_file_bytes: u64,
 }
 
+/// A limit as the report has it.
+pub fn bound(most: u64) -> Option<u64> {
+    (most != u64::MAX).then_some(most)
+}
+
 impl Limits {
     /// The limits of a run with `memory` bytes of RAM, and what they cost its output.
     pub fn in_force(
         &self,
         memory: u64,
         group: Option<cgroup::Limits>,
+        disks: Vec<DiskReport>,
         dropped: &Dropped,
     ) -> InForce {
-        let bound = |most: u64| (most != u64::MAX).then_some(most);
         InForce {
             time_seconds: self.time.0.map(|time| time.as_secs_f64()),
             output_bytes: bound(self.output.bytes),
@@ -125,6 +144,7 @@ impl Limits {
             worker_memory_bytes: DATA,
             worker_address_space_bytes: memory.saturating_add(ADDRESS_SPACE),
             group,
+            disks,
             dropped: DroppedReport {
                 stdout_bytes: dropped.stdout,
                 stderr_bytes: dropped.stderr,

@@ -1,15 +1,17 @@
 //! casemate runs untrusted work in a KVM microVM made of separate processes.
 //!
 //! [`doctor`] looks at the host, [`drill`] attacks casemate's own jail, [`image`] makes what is run, [`ps`] lists
-//! what runs. The story of a run: [`cli`] says what is wanted, [`host`] opens every file it names, [`guest`]
-//! puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
+//! what runs, [`replay`] plays fuzz programs. The story of a run: [`cli`] says what is wanted, [`host`] opens
+//! every file it names, [`guest`] puts together what will run, [`sandbox`] makes the descriptors and starts the workers through
 //! [`spawn`], [`layers`] reads back what is on, [`supervise`] waits behind [`confine`], [`facts`] are
 //! what it hears, and [`outcome`] says how it ended. ARCHITECTURE.md has the tour.
 
 mod breach;
 mod cgroup;
 mod cli;
+mod companion;
 mod confine;
+mod disks;
 mod doctor;
 mod drill;
 mod facts;
@@ -22,6 +24,7 @@ mod layers;
 mod limits;
 mod outcome;
 mod ps;
+mod replay;
 mod report;
 mod sandbox;
 mod signals;
@@ -30,6 +33,7 @@ mod streams;
 mod supervise;
 mod watched;
 
+use std::fs::File;
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -37,27 +41,35 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use worker::jail::layers::Layers;
 use worker::jail::leave;
 
-use cli::{Command, CommonArgs, Read, Refusal};
+use cli::{Command, CommonArgs, JailArgs, Read, Refusal};
+use companion::Stopped;
 use guest::Guest;
 use host::processes::Process;
+use limits::Limits;
 use report::End;
 use supervise::{Rules, Watch};
 
 /// Exit status of a command line that cannot be.
 const USAGE: u8 = 2;
 
-/// Runs a guest from its files to its end.
-fn run(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
-    let limits = options.limits();
+/// Runs a guest from its files to its end, which may be that it is not started.
+fn run(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
+    let id = ps::id(&Process::own()?);
+    let mut end = begin(limits, jail, guest).unwrap_or_else(|error| End::refused(&error));
+    end.id = id;
+    Ok(end)
+}
+
+fn begin(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
     let watch = Watch::new(limits.time)?;
     let guest = guest()?;
     let rules = Rules {
-        floor: layers::Floor::new(&options.require, &options.insecure_allow_missing),
-        learn: options.insecure_learn_syscalls,
-        insecure: options.insecure(),
+        floor: layers::Floor::new(&jail.require, &jail.insecure_allow_missing),
+        learn: jail.insecure_learn_syscalls,
+        insecure: jail.insecure(),
         limits,
     };
-    let layers = spawn::without_missing(Layers::ALL, &options.insecure_allow_missing);
+    let layers = spawn::without_missing(Layers::ALL, &jail.insecure_allow_missing);
     let sandbox = sandbox::start(guest, layers)?;
     Ok(watch.until_end(sandbox, rules))
 }
@@ -70,9 +82,10 @@ fn obey(read: &Read) -> Result<u8> {
     match &read.cli.command {
         Command::Run(args) => sandboxed(&args.common, || Guest::with_agent(args)),
         Command::Boot(args) => sandboxed(&args.common, || Guest::bare(args)),
+        Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
-        Command::Image(args) => image::run(args),
+        Command::Image(args) => image::run(args).map(|()| 0),
         Command::Ps(args) => ps::run(args),
         Command::Completions(args) => cli::completions(args),
         Command::Man(args) => cli::man(args),
@@ -82,17 +95,19 @@ fn obey(read: &Read) -> Result<u8> {
 /// Runs a guest and says how it ended; returns the exit status.
 fn sandboxed(options: &CommonArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let id = ps::id(&Process::own()?);
-    let mut end = run(options, guest).unwrap_or_else(|error| End::refused(&error));
-    end.id = id;
+    let end = run(options.limits(), &options.jail, guest)?;
+    tell(report, &end)
+}
+
+/// Writes the report, says the end in a line if it takes one; returns the exit status.
+fn tell(report: Option<File>, end: &End) -> Result<u8> {
     // First what nobody can hold up: stderr may be a pipe that its reader has forgotten.
-    let written = report.map_or(Ok(()), |file| report::write(file, &end));
+    let written = report.map_or(Ok(()), |file| report::write(file, end));
     if let Some(line) = end.outcome.message() {
         complain(&line);
     }
-    if let Some(line) = limits::dropped_in_words(&end.dropped) {
-        complain(&line);
-    }
+    let cost = limits::dropped_in_words(&end.dropped).into_iter();
+    cost.chain(disks::full_in_words(&end.disks)).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }
@@ -141,7 +156,10 @@ fn main() {
     let status = match Read::of(std::env::args_os().collect()) {
         Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            outcome::FAILED
+            match error.is::<Stopped>() {
+                true => outcome::BREACH,
+                false => outcome::FAILED,
+            }
         }),
         Err(refusal) => refuse(&refusal),
     };

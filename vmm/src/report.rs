@@ -10,6 +10,7 @@ use serde::Serialize;
 use worker::jail::layers::Layer;
 
 use crate::breach::Call;
+use crate::disks::DiskReport;
 use crate::facts::Phases;
 use crate::layers::{Finding, State};
 use crate::limits::{self, InForce};
@@ -36,6 +37,8 @@ pub struct End {
     pub limits: Option<InForce>,
     /// Output that was dropped.
     pub dropped: Dropped,
+    /// The disks, their limits and what those cost.
+    pub disks: Vec<DiskReport>,
 }
 
 impl End {
@@ -51,6 +54,7 @@ impl End {
             insecure: Vec::new(),
             limits: None,
             dropped: Dropped::default(),
+            disks: Vec::new(),
         }
     }
 }

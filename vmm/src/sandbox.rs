@@ -25,8 +25,9 @@ use crate::host;
 use crate::identity::Identity;
 use crate::layers::Given;
 use crate::outcome::in_words;
-use crate::spawn::{Child, Program, spawn};
+use crate::spawn::{Program, spawn};
 use crate::streams;
+use crate::watched::Watched;
 
 /// One worker, started.
 #[derive(Debug)]
@@ -36,9 +37,9 @@ pub struct Worker {
     /// What it was told to be.
     pub plan: Plan,
     /// The process.
-    pub child: Child,
-    /// The reading end of its status pipe.
-    pub status: OwnedFd,
+    pub process: Watched,
+    /// It said that every layer is on, and they were read back.
+    pub sealed: bool,
 }
 
 /// A sandbox whose workers have been started and whose guest has not.
@@ -232,12 +233,16 @@ impl Parts {
                 agent: self.guest.agent,
                 log: self.guest.console.is_some(),
                 output: self.guest.output,
-                file_size: streams::most_file_size(self.guest.console.as_ref(), self.guest.output),
+                file_size: streams::most_file_size(&self.guest),
             },
         ];
         let disks =
             (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
-        roles.extend(disks.map(|(device, _)| Role::Blk { device }));
+        roles.extend(disks.zip(&self.guest.disks).map(|((device, _), image)| Role::Blk {
+            device,
+            backing: image.backing,
+            rates: image.rates,
+        }));
         roles
     }
 
@@ -265,7 +270,8 @@ impl Parts {
         };
         let child = spawn(program, plan.layers, admit)
             .with_context(|| format!("cannot start the {name} worker"))?;
-        Ok(Worker { name, plan: plan.clone(), child, status })
+        let process = Watched::new(child, status);
+        Ok(Worker { name, plan: plan.clone(), process, sealed: false })
     }
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.
@@ -280,20 +286,23 @@ impl Parts {
                 table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
             }
             Role::Console { .. } => {
-                let stdin: BorrowedFd<'a> = match streams::in_background() {
-                    true => self.null.as_fd(),
-                    false => rustix::stdio::stdin(),
+                let stdin: BorrowedFd<'a> = match &self.guest.streams {
+                    Some(streams) => streams.input.as_fd(),
+                    None if streams::in_background() => self.null.as_fd(),
+                    None => rustix::stdio::stdin(),
                 };
                 table.push((0, stdin));
-                table.push((1, rustix::stdio::stdout()));
+                table.push((1, streams::stdout(&self.guest)));
                 table.push((2, rustix::stdio::stderr()));
                 table.extend(self.guest.agent.then(|| (fds::SIGNALS, self.signals.as_fd())));
                 table.extend(self.guest.console.iter().map(|file| (fds::LOG, file.as_fd())));
             }
-            Role::Blk { device } => {
+            Role::Blk { device, .. } => {
                 let before = self.devices.len() - self.guest.disks.len();
                 let disk = self.guest.disks.get(usize::from(device) - before);
                 table.extend(disk.map(|image| (fds::IMAGE, image.file.as_fd())));
+                let copy = disk.and_then(|image| image.copy.as_ref());
+                table.extend(copy.map(|copy| (fds::COPY, copy.as_fd())));
             }
         }
         if !matches!(plan.role, Role::Console { .. }) {

@@ -8,8 +8,10 @@ use devices::bounds::Bounds;
 use devices::kernel_log;
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::process::getpgrp;
-use rustix::stdio::{stderr, stdin, stdout};
+use rustix::stdio;
 use rustix::termios::tcgetpgrp;
+
+use crate::guest::Guest;
 
 /// What may be written besides the guest's own output: a line on what was dropped.
 const SLACK: u64 = 64 << 10;
@@ -17,13 +19,25 @@ const SLACK: u64 = 64 << 10;
 /// True when stdin is a terminal on which another job is in front. What is typed there is not for the
 /// guest, and the console worker, being in a session of its own, would not be stopped for reading it.
 pub fn in_background() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|front| front != getpgrp())
+    tcgetpgrp(stdio::stdin()).is_ok_and(|front| front != getpgrp())
 }
 
 /// The size that no file behind the console worker's outputs grows beyond, in bytes: the worker keeps
 /// `output` itself, and this holds when it has been taken over. `u64::MAX`: no bound, as was asked for.
-pub fn most_file_size(console: Option<&File>, output: Bounds) -> u64 {
-    let outputs = [end_of(stdout()), end_of(stderr())].into_iter().flatten();
+pub fn most_file_size(guest: &Guest) -> u64 {
+    most(stdout(guest), guest.console.as_ref(), guest.output)
+}
+
+/// What a guest's output goes to.
+pub fn stdout(guest: &Guest) -> BorrowedFd<'_> {
+    match &guest.streams {
+        Some(streams) => streams.output.as_fd(),
+        None => stdio::stdout(),
+    }
+}
+
+fn most(stdout: BorrowedFd<'_>, console: Option<&File>, output: Bounds) -> u64 {
+    let outputs = [end_of(stdout), end_of(stdio::stderr())].into_iter().flatten();
     // Both may be the same file.
     let outputs = outputs.max().map(|end| end.saturating_add(output.bytes.saturating_mul(2)));
     let console = console.and_then(|file| end_of(file.as_fd()));
@@ -63,7 +77,7 @@ mod tests {
     fn the_console_file_counts_with_its_own_bound() {
         let file = tempfile::tempfile().unwrap();
         let bounds = Bounds { bytes: 0, per_second: u64::MAX };
-        let most = most_file_size(Some(&file), bounds);
+        let most = most(stdio::stdout(), Some(&file), bounds);
         assert!(most >= kernel_log::MAX_FILE as u64 + SLACK, "{most}");
     }
 }

@@ -5,27 +5,30 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
-use worker::status::Record;
+use devices::throttle::Rates;
+use rustix::event::{PollFd, PollFlags};
+use worker::plan::{Backing, Role};
+use worker::status::{RECORD, Record};
 
-use crate::breach::{self, Call, Heard, Reply};
+use crate::breach::{Call, Reply};
 use crate::cgroup::Cgroup;
 use crate::complain;
 use crate::confine;
+use crate::disks;
 use crate::facts::Facts;
 use crate::layers::{self, Finding, Floor, Subject};
 use crate::limits::{Limits, Time};
 use crate::outcome::{Outcome, in_words};
 use crate::report::End;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Worker};
 use crate::signals::Signals;
-use crate::spawn::take_descriptor;
-use crate::watched::{LAST_WORDS, Watched};
+use crate::watched::{Said, wait};
 
+/// How long the console worker may take for the kernel's last words when the guest was killed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// So many signals end the run instead of being forwarded.
 const INSISTENT: u32 = 3;
 /// More rules than any table of ours could lack.
@@ -79,7 +82,7 @@ struct Run {
     findings: Vec<Finding>,
     learned: BTreeSet<(String, String)>,
     sandbox: Sandbox,
-    workers: Vec<Watched>,
+    workers: Vec<Worker>,
     signals: u32,
     facts: Facts,
 }
@@ -88,7 +91,7 @@ impl Run {
     fn new(watch: Watch, mut sandbox: Sandbox, rules: Rules) -> Self {
         let names = sandbox.workers.iter().map(|worker| worker.name.clone());
         let facts = Facts::new(sandbox.agent, sandbox.boots.clone(), names);
-        let workers = sandbox.workers.drain(..).map(Watched::new).collect();
+        let workers = sandbox.workers.drain(..).collect();
         Self {
             watch,
             rules,
@@ -117,26 +120,22 @@ impl Run {
     /// Waits until a worker or a signal wants attention, or `until`.
     fn wait(&self, until: Option<Instant>) {
         let mut fds = vec![PollFd::from_borrowed_fd(self.watch.signals.fd(), PollFlags::IN)];
-        fds.extend(self.workers.iter().flat_map(Watched::waiting));
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        // Interrupted or not: whoever waits looks at everything again.
-        let _ = poll(&mut fds, left.as_ref());
+        fds.extend(self.workers.iter().flat_map(|worker| worker.process.waiting()));
+        wait(fds, until.map(|until| until.saturating_duration_since(Instant::now())));
     }
 
     /// Reads what the workers said and reaps those that ended. A worker's end is looked at before
     /// its pipe, so that nothing it said can be missed.
     fn listen(&mut self) {
         for index in 0..self.workers.len() {
-            let worker = &mut self.workers[index];
-            if let Some(ended) = worker.reap() {
+            if let Some(ended) = self.workers[index].process.reap() {
                 self.facts.workers[index].ended = Some(ended);
             }
             self.take_breach(index);
-            while let Some(record) = self.workers[index].next_record() {
-                self.note(index, record);
+            while let Some(said) = self.workers[index].process.next_record() {
+                self.note(index, decode(said));
             }
-            self.facts.workers[index].silent = !self.workers[index].open;
+            self.facts.workers[index].silent = self.workers[index].process.is_silent();
         }
         let phases = &mut self.facts.phases;
         if phases.sealed.is_none() && self.workers.iter().all(|worker| worker.sealed) {
@@ -156,36 +155,37 @@ impl Run {
         Ok(())
     }
 
-    /// Takes the listener of a sealed worker's filter, and reads back its layers.
-    fn look_into(&mut self, index: usize, landlock: u8, listener: Option<RawFd>) -> Result<()> {
-        let Watched { worker, listener: ours, .. } = &mut self.workers[index];
-        if let Some(number) = listener {
-            *ours = Some(take_descriptor(&worker.child, number)?);
+    /// Takes the listener of a sealed worker's filter, and reads back its layers. False when the worker
+    /// is on its way out.
+    fn look_into(&mut self, index: usize, landlock: u8, listener: Option<RawFd>) -> Result<bool> {
+        let Worker { plan, process, .. } = &mut self.workers[index];
+        if !process.take_listener(listener)? {
+            return Ok(false);
         }
-        let subject = Subject { plan: &worker.plan, pid: worker.child.pid, landlock, listener };
-        let mut findings = layers::read_back(&subject, &self.sandbox.given)?;
-        self.findings.append(&mut findings);
-        Ok(())
+        let subject = Subject { plan, pid: process.pid(), landlock, listener };
+        match layers::read_back(&subject, &self.sandbox.given) {
+            Ok(mut findings) => self.findings.append(&mut findings),
+            Err(_) if process.is_ending() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 
     /// Hears of a forbidden call of worker `index`. It stays held back, unless it is to be learned.
     fn take_breach(&mut self, index: usize) {
         let reply = if self.rules.learn { Reply::LetThrough } else { Reply::Hold };
-        while let Some(listener) = self.workers[index].listener() {
-            match breach::receive(listener, reply) {
-                Heard::Nothing => return,
-                // The worker is on its way out, which its pidfd will tell.
-                Heard::End => self.workers[index].listener = None,
-                Heard::Call(call) if self.rules.learn => self.learn(index, call),
-                Heard::Call(call) => return self.facts.note_breach(index, call),
+        while let Some(call) = self.workers[index].process.next_call(reply) {
+            if !self.rules.learn {
+                return self.facts.note_breach(index, call);
             }
+            self.learn(index, call);
         }
     }
 
     /// Says which rule would have allowed a call, the first time: at once, so that it is known even if
     /// the run never ends.
     fn learn(&mut self, index: usize, call: Call) {
-        let learned = (self.workers[index].worker.name.clone(), call.rule());
+        let learned = (self.workers[index].name.clone(), call.rule());
         if self.learned.len() < MOST_LEARNED && !self.learned.contains(&learned) {
             complain(&format!("learned for the {} worker: {}", learned.0, learned.1));
             self.learned.insert(learned);
@@ -196,9 +196,9 @@ impl Run {
         match record {
             Record::Sealed(landlock, listener) if !self.workers[index].sealed => {
                 match self.look_into(index, landlock, listener) {
-                    Ok(()) => self.workers[index].sealed = true,
+                    Ok(true) => self.workers[index].sealed = true,
                     // Never sealed, so the guest will not run, and why it ended is what counts.
-                    Err(_) if self.workers[index].is_ending() => {}
+                    Ok(false) => {}
                     Err(error) => self.facts.refuse(in_words(&error)),
                 }
             }
@@ -223,17 +223,17 @@ impl Run {
     /// Ends everything, collects what is left to say, and reaps every worker.
     fn finish(mut self, mut outcome: Outcome) -> End {
         self.kill(|name| name == "vcpu");
-        // The end of the machine makes the console worker bring the kernel's last words.
+        // The end of the machine makes the console worker bring the kernel's last words, and the others
+        // what their limits cost.
         let until = Instant::now() + LAST_WORDS;
-        let said = |run: &Self| run.facts.console().is_none_or(|console| console.silent);
-        let wanted = outcome.wants_kernel_log() || self.sandbox.console_file;
-        while wanted && !said(&self) && Instant::now() < until {
+        let console = outcome.wants_kernel_log() || self.sandbox.console_file;
+        while self.expects_words(console) && Instant::now() < until {
             self.wait(Some(until));
             self.listen();
             while self.watch.signals.next().is_some() {}
         }
         self.kill(|_| true);
-        while self.workers.iter().any(|worker| !worker.ended) {
+        while self.workers.iter().any(|worker| !worker.process.has_ended()) {
             self.wait(None);
             self.listen();
             while self.watch.signals.next().is_some() {}
@@ -244,12 +244,16 @@ impl Run {
         }
         // Nothing hides a forbidden call, whatever else happened in the same moment.
         outcome = self.facts.breach.clone().unwrap_or(outcome);
-        let peaks = self.workers.into_iter().map(|worker| (worker.worker.name, worker.peak));
+        let plans = self.workers.iter().map(|worker| &worker.plan);
+        let disks: Vec<_> =
+            plans.filter_map(|plan| disks::report(plan, &self.facts.limited)).collect();
+        let peaks = self.workers.into_iter().map(|worker| (worker.name, worker.process.peak()));
         let peaks = peaks.collect();
         let cgroup = self.sandbox.cgroup.take();
         let group = cgroup.as_ref().map(Cgroup::limits);
         let dropped = self.facts.dropped;
-        let limits = self.rules.limits.in_force(self.sandbox.memory, group, &dropped);
+        let limits =
+            self.rules.limits.in_force(self.sandbox.memory, group, disks.clone(), &dropped);
         if let Some(cgroup) = cgroup {
             cgroup.remove();
         }
@@ -264,15 +268,36 @@ impl Run {
             insecure: self.rules.insecure,
             limits: Some(limits),
             dropped,
+            disks,
         }
     }
 
+    /// True while a worker has something left to say that is wanted. `console`: also of the console's.
+    fn expects_words(&self, console: bool) -> bool {
+        let mut both = self.workers.iter().zip(&self.facts.workers);
+        both.any(|(worker, life)| {
+            !life.silent
+                && match worker.plan.role {
+                    Role::Vcpu { .. } => false,
+                    Role::Console { .. } => console,
+                    Role::Blk { backing, rates, .. } => {
+                        matches!(backing, Backing::Copy(_)) || rates != Rates::NONE
+                    }
+                }
+        })
+    }
+
     fn kill(&self, which: impl Fn(&str) -> bool) {
-        for worker in self.workers.iter().filter(|worker| which(&worker.worker.name)) {
-            if !worker.ended {
-                // Gone already is as good.
-                let _ = pidfd_send_signal(&worker.worker.child.pidfd, Signal::KILL);
-            }
+        for worker in self.workers.iter().filter(|worker| which(&worker.name)) {
+            worker.process.kill();
         }
     }
+}
+
+fn decode(said: Said<RECORD>) -> Record {
+    let record = match said {
+        Said::Record(bytes) => Record::decode(&bytes),
+        Said::Malformed => None,
+    };
+    record.unwrap_or_else(|| Record::Failed("wrote a malformed status record".to_owned()))
 }

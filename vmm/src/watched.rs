@@ -1,110 +1,212 @@
-//! One worker as the launcher has it: its process, its status pipe, and its filter's listener.
+//! A jailed process as the launcher has it: its end, its status pipe, and its filter's listener.
 
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use worker::status::{RECORD, Record};
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
 
-use crate::sandbox::Worker;
-use crate::spawn::{Ended, reap};
+use crate::breach::{self, Call, Heard, Reply};
+use crate::spawn::{Child, Ended, reap, take_descriptor};
 
-/// How long the console worker may take for the kernel's last words when the guest was killed, and a
-/// process that is on its way out to be gone.
-pub const LAST_WORDS: Duration = Duration::from_millis(500);
-/// More records than a worker of ours ever writes.
+/// How long a process that is on its way out may take to be gone.
+const GRACE: Duration = Duration::from_secs(1);
+/// More records than a process of ours ever writes.
 const MOST_RECORDS: u32 = 1024;
 
-/// A worker that is waited for.
+/// A process that is waited for; killed and reaped when this goes.
 #[derive(Debug)]
 pub struct Watched {
-    /// The worker.
-    pub worker: Worker,
-    /// Its pipe has not come to its end.
-    pub open: bool,
-    /// It said that every layer is on, and they were read back.
-    pub sealed: bool,
-    /// The listener of its filter.
-    pub listener: Option<OwnedFd>,
-    /// Its process has ended and was waited for.
-    pub ended: bool,
-    /// Its peak resident memory in KiB, once it has ended.
-    pub peak: u64,
+    child: Child,
+    status: OwnedFd,
+    /// The status pipe has not come to its end.
+    open: bool,
+    listener: Option<OwnedFd>,
+    ended: Option<Ended>,
+    peak: u64,
     records: u32,
 }
 
+/// A record on the status pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said<const LENGTH: usize> {
+    /// A whole one.
+    Record([u8; LENGTH]),
+    /// Half a record, or more records than there can be. There is no more to come.
+    Malformed,
+}
+
+/// What a process that is waited for alone did next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<const LENGTH: usize> {
+    /// It said something.
+    Said(Said<LENGTH>),
+    /// It made a forbidden call, which is held back.
+    Called(Call),
+    /// It has ended, and said and called nothing any more.
+    Ended,
+    /// Nothing, in the time that it had.
+    Nothing,
+}
+
 impl Watched {
-    /// A worker that has not said anything.
-    pub fn new(worker: Worker) -> Self {
-        Self {
-            worker,
-            open: true,
-            sealed: false,
-            listener: None,
-            ended: false,
-            peak: 0,
-            records: 0,
-        }
+    /// A process that has not said anything; `status` is the reading end of its status pipe.
+    pub fn new(child: Child, status: OwnedFd) -> Self {
+        Self { child, status, open: true, listener: None, ended: None, peak: 0, records: 0 }
+    }
+
+    /// Its process id, valid until it is waited for.
+    pub fn pid(&self) -> libc::pid_t {
+        self.child.pid
+    }
+
+    /// Its process has ended and was waited for.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Its status pipe has come to its end.
+    pub fn is_silent(&self) -> bool {
+        !self.open
+    }
+
+    /// Its peak resident memory in KiB, once it was waited for.
+    pub fn peak(&self) -> u64 {
+        self.peak
     }
 
     /// Everything that says when there is something to hear.
     pub fn waiting(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let status = self.open.then(|| self.worker.status.as_fd());
-        let process = (!self.ended).then(|| self.worker.child.pidfd.as_fd());
-        let listener = self.listener().map(AsFd::as_fd);
+        let status = self.open.then(|| self.status.as_fd());
+        let process = self.ended.is_none().then(|| self.child.pidfd.as_fd());
+        let listener = self.listener.as_ref().filter(|_| self.ended.is_none()).map(AsFd::as_fd);
         let all = [status, listener, process].into_iter().flatten();
         all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
     }
 
-    /// The listener of the worker's filter, while there is somebody to hear of.
-    pub fn listener(&self) -> Option<&OwnedFd> {
-        self.listener.as_ref().filter(|_| !self.ended)
-    }
-
-    /// How the process ended, if it has just done so.
-    pub fn reap(&mut self) -> Option<Ended> {
-        if self.ended || !readable_within(self.worker.child.pidfd.as_fd(), Duration::ZERO) {
-            return None;
+    /// Takes the listener of a sealed process's filter, which has this number. False when there is
+    /// nothing to take it from any more: one on its way out has no descriptors and no namespaces, but
+    /// is not waited for yet.
+    pub fn take_listener(&mut self, number: Option<RawFd>) -> Result<bool> {
+        let Some(number) = number else { return Ok(true) };
+        match take_descriptor(&self.child, number) {
+            Ok(listener) => self.listener = Some(listener),
+            Err(_) if self.is_ending() => return Ok(false),
+            Err(error) => return Err(error),
         }
-        let (ended, peak) = reap(&self.worker.child);
-        self.ended = true;
-        self.peak = peak;
-        Some(ended)
+        Ok(true)
     }
 
-    /// True when the process has ended, or does so now: one on its way out has no descriptors and no
-    /// namespaces any more, but is not waited for yet.
+    /// True when the process has ended, or does so now.
     pub fn is_ending(&self) -> bool {
-        self.ended || readable_within(self.worker.child.pidfd.as_fd(), LAST_WORDS)
+        self.ended.is_some() || readable_within(self.child.pidfd.as_fd(), GRACE)
+    }
+
+    /// The next forbidden call, which is answered with `reply`, if there is one.
+    pub fn next_call(&mut self, reply: Reply) -> Option<Call> {
+        match breach::receive(self.listener.as_ref().filter(|_| self.ended.is_none())?, reply) {
+            Heard::Call(call) => Some(call),
+            Heard::Nothing => None,
+            // It is on its way out, which its pidfd will tell.
+            Heard::End => {
+                self.listener = None;
+                None
+            }
+        }
     }
 
     /// The next record, if one has come.
-    pub fn next_record(&mut self) -> Option<Record> {
-        if !self.open || !readable_within(self.worker.status.as_fd(), Duration::ZERO) {
+    pub fn next_record<const LENGTH: usize>(&mut self) -> Option<Said<LENGTH>> {
+        if !self.open || !readable_within(self.status.as_fd(), Duration::ZERO) {
             return None;
         }
-        let mut bytes = [0; RECORD];
-        match rustix::io::read(&self.worker.status, &mut bytes) {
-            Ok(RECORD) if self.records < MOST_RECORDS => {
+        let mut bytes = [0; LENGTH];
+        match rustix::io::read(&self.status, &mut bytes) {
+            Ok(length) if length == LENGTH && self.records < MOST_RECORDS => {
                 self.records += 1;
-                Some(Record::decode(&bytes).unwrap_or_else(malformed))
+                Some(Said::Record(bytes))
             }
             Ok(0) => {
                 self.open = false;
                 None
             }
-            Err(errno) if errno.kind() == ErrorKind::Interrupted => None,
+            Err(Errno::INTR) => None,
             Ok(_) | Err(_) => {
                 self.open = false;
-                Some(malformed())
+                Some(Said::Malformed)
             }
+        }
+    }
+
+    /// Waits for the next event, `until` then at most; a forbidden call is one if it is held back.
+    pub fn next_event<const LENGTH: usize>(
+        &mut self,
+        reply: Reply,
+        until: Option<Instant>,
+    ) -> Event<LENGTH> {
+        loop {
+            // Looked at first, so that nothing it said can be missed.
+            let ended =
+                self.ended.is_some() || readable_within(self.child.pidfd.as_fd(), Duration::ZERO);
+            while let Some(call) = self.next_call(reply) {
+                if reply == Reply::Hold {
+                    return Event::Called(call);
+                }
+            }
+            if let Some(said) = self.next_record() {
+                return Event::Said(said);
+            }
+            if ended {
+                return Event::Ended;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Event::Nothing;
+            }
+            wait(self.waiting().collect(), left);
+        }
+    }
+
+    /// How the process ended, if it has just done so.
+    pub fn reap(&mut self) -> Option<Ended> {
+        if self.ended.is_some() || !readable_within(self.child.pidfd.as_fd(), Duration::ZERO) {
+            return None;
+        }
+        Some(self.await_end())
+    }
+
+    /// Waits for the process's end. Returns how it ended.
+    pub fn await_end(&mut self) -> Ended {
+        *self.ended.get_or_insert_with(|| {
+            let (ended, peak) = reap(&self.child);
+            self.peak = peak;
+            ended
+        })
+    }
+
+    /// Kills the process, unless it was waited for.
+    pub fn kill(&self) {
+        if self.ended.is_none() {
+            // Gone already is as good.
+            let _ = pidfd_send_signal(&self.child.pidfd, Signal::KILL);
         }
     }
 }
 
-fn malformed() -> Record {
-    Record::Failed("wrote a malformed status record".to_owned())
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.kill();
+        self.await_end();
+    }
+}
+
+/// Waits until one of `fds` has something to tell, for `time` at most. Whoever waits looks at everything
+/// again, interrupted or not.
+pub fn wait(mut fds: Vec<PollFd<'_>>, time: Option<Duration>) {
+    let time = time.and_then(|time| Timespec::try_from(time).ok());
+    let _ = poll(&mut fds, time.as_ref());
 }
 
 fn readable_within(fd: BorrowedFd<'_>, time: Duration) -> bool {

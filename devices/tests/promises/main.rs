@@ -12,9 +12,11 @@ mod faults;
 mod kernel_log;
 mod link;
 mod mmio;
+mod overlay;
 mod ring;
 mod serve;
 mod sink;
+mod throttle;
 
 /// A repeatable sequence of numbers that look random (xorshift64*).
 struct Numbers(u64);

@@ -18,6 +18,7 @@ const ADD: u64 = 24;
 const SAME: u64 = 28;
 const OUT: u64 = 32;
 const IN: u64 = 36;
+const AWAIT: u64 = 40;
 
 /// Appends the program and an exit with code 0.
 pub fn program(ops: &[Op], out: &mut Vec<u8>) {
@@ -50,6 +51,9 @@ fn one(op: &Op, out: &mut Vec<u8>) {
         Op::Add { width, addr, value } => words(out, &[ADD + log(*width), *addr, *value]),
         Op::Same { width, a, b, bound, code } => {
             words(out, &[SAME + log(*width), *a, *b, (*bound).max(1), u64::from(*code)]);
+        }
+        Op::Await { width, a, b, bound } => {
+            words(out, &[AWAIT + log(*width), *a, *b, (*bound).max(1)]);
         }
         Op::Out { width, port, value } => {
             words(out, &[OUT + log(*width).min(2), u64::from(*port), u64::from(*value)]);

@@ -118,6 +118,17 @@ pub enum Op {
         /// Exit code of a failure.
         code: u8,
     },
+    /// Reads two addresses until they agree, at most `bound` times each, and goes on either way.
+    Await {
+        /// Size of the accesses.
+        width: Width,
+        /// One address.
+        a: u64,
+        /// The other.
+        b: u64,
+        /// Most reads of each.
+        bound: u64,
+    },
     /// Writes to an I/O port.
     Out {
         /// Size of the access.

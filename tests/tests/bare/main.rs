@@ -7,13 +7,16 @@
 //! | [`memory`] | RAM of every size, on both sides of the hole |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
+//! | [`disk_limits`] | images that stay as they are, caps and rates |
 //! | [`violations`] | what a guest may not do to its devices |
+//! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
 //! | [`leftovers`] | the same a hundred times over, mounts and temporary files too |
 //! | [`bounds`] | time, output, report: what there is no end to by itself |
 //! | [`jail`] | the layers around a running guest's workers, read from /proc |
 //! | [`missing`] | hosts that lack a layer |
 //! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
+//! | [`replay`] | fuzz programs in a virtual machine, against what their models say |
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
@@ -26,11 +29,13 @@
 mod bounds;
 mod console;
 mod disk;
+mod disk_limits;
 mod doctor;
 mod drill;
 mod ends;
 mod errors;
 mod forbidden;
+mod hostile;
 mod images;
 mod jail;
 mod leftovers;
@@ -39,6 +44,7 @@ mod memory;
 mod missing;
 mod operator;
 mod profiles;
+mod replay;
 mod shell;
 mod violations;
 
@@ -51,7 +57,9 @@ fn main() -> ExitCode {
         memory::tests(),
         console::tests(),
         disk::tests(),
+        disk_limits::tests(),
         violations::tests(),
+        hostile::tests(),
         lives::tests(),
         leftovers::tests(),
         bounds::tests(),
@@ -60,6 +68,7 @@ fn main() -> ExitCode {
         forbidden::tests(),
         doctor::tests(),
         drill::tests(),
+        replay::tests(),
         operator::tests(),
         profiles::tests(),
         shell::tests(),

@@ -20,7 +20,7 @@ const MEMORY: &str = "3G";
 const LONGEST: u32 = 0xC000_0000;
 
 /// What the guest does with a queue of 8 descriptors that is up and empty.
-type Misuse = fn(&Queue) -> Vec<Op>;
+pub type Misuse = fn(&Queue) -> Vec<Op>;
 
 /// By name: how a ring is misused, and what that is called. The same for every device.
 const RING: [(&str, Misuse, Violation); 12] = [
@@ -134,7 +134,8 @@ fn misplaced(base: u64) -> Vec<Op> {
     bring_up(disk.device, VERSION_1, &[Queue { base, ..disk.queue }], NOT_UP)
 }
 
-fn on_console(misuse: Misuse) -> Vec<Op> {
+/// A guest that misuses the console's ring.
+pub fn on_console(misuse: Misuse) -> Vec<Op> {
     let console = Console::new();
     let mut ops = console.up();
     ops.extend(misuse(&console.transmit));
@@ -142,7 +143,8 @@ fn on_console(misuse: Misuse) -> Vec<Op> {
     ops
 }
 
-fn on_disk(misuse: Misuse) -> Vec<Op> {
+/// A guest that misuses the disk's.
+pub fn on_disk(misuse: Misuse) -> Vec<Op> {
     let disk = Disk::new(0);
     let mut ops = disk.up();
     ops.extend(misuse(&disk.queue));
@@ -150,18 +152,19 @@ fn on_disk(misuse: Misuse) -> Vec<Op> {
     ops
 }
 
-fn buffer(addr: u64, len: u32) -> Buffer {
+/// What a device may read.
+pub fn buffer(addr: u64, len: u32) -> Buffer {
     Buffer { addr, len, writable: false }
 }
 
 /// Makes `count` chains available at once, the first of which begins at `head`.
-fn available(queue: &Queue, count: u64, head: u64) -> Vec<Op> {
+pub fn available(queue: &Queue, count: u64, head: u64) -> Vec<Op> {
     let write = |addr, value| Op::Write { width: Width::Word, addr, value };
     vec![write(queue.avail() + 4, head), write(queue.avail() + 2, count)]
 }
 
 /// Writes descriptors as they are, with flags and next, and makes the first available.
-fn chain(queue: &Queue, parts: &[(Buffer, u16, u16)]) -> Vec<Op> {
+pub fn chain(queue: &Queue, parts: &[(Buffer, u16, u16)]) -> Vec<Op> {
     let data = parts.iter().flat_map(|(buffer, flags, next)| descriptor(buffer, *flags, *next));
     let mut ops = vec![Op::Bytes { addr: queue.desc(), data: data.collect() }];
     ops.extend(available(queue, 1, 0));

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tests::inject::call;
 use tests::process::{PATIENCE, Process};
 use tests::run::{Run, Running};
 use tests::scratch::{Scratch, noise};
@@ -14,6 +15,8 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("jail::every_layer", &[Need::Root], every_layer),
         Test::new("jail::ends_with_the_launcher", &[], ends),
+        // Tracing another user's process takes root.
+        Test::new("jail::stops_a_forbidden_call", &[Need::Root], breach),
     ]
 }
 
@@ -55,7 +58,7 @@ fn every_layer() {
     assert!(process.environment().is_empty());
     let numbers: Vec<i32> = process.descriptors().into_keys().collect();
     // The lowest is the listener of its filter.
-    assert_eq!(numbers, [0, 3, 5, 6]);
+    assert_eq!(numbers, [0, 3, 5, 6, 8]);
     let limits = [("Max data size", 1_u64 << 30), ("Max processes", 0), ("Max open files", 1)];
     for (name, most) in limits {
         assert_eq!(process.limit(name).1, most.to_string(), "{name}");
@@ -70,6 +73,17 @@ fn ends() {
     running.signal(rustix::process::Signal::KILL);
     let end = running.end();
     end.check(end.code.is_none(), "expected the end by a signal");
+    assert!(process.await_end());
+    assert_eq!(dir.list(), ["source"]);
+}
+
+/// A process that calls what it must not is seen, ended and told of, and leaves nothing.
+fn breach() {
+    let dir = Scratch::new();
+    let (running, process) = start(&dir);
+    call(&process, libc::SYS_getppid);
+    let end = running.end();
+    end.exits(120).explains(&["the jail stopped the image process", "getppid("]).prints("");
     assert!(process.await_end());
     assert_eq!(dir.list(), ["source"]);
 }

@@ -1,7 +1,7 @@
 //! The life of the process: get jailed, get sealed, do what was ordered, end.
 //!
-//! What it may call once it is sealed is less than any worker may: it reads one descriptor, writes
-//! another, and tells the launcher. Nothing is opened, and nothing is closed.
+//! What it may call once it is sealed is less than any worker may: it waits for the launcher's go, reads
+//! one descriptor, writes another, and tells the launcher. Nothing is opened, and nothing is closed.
 
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
@@ -40,6 +40,8 @@ enum Unready {
     Descriptor(RawFd),
     #[error("cannot look at the source: {0}")]
     Source(#[source] std::io::Error),
+    #[error("cannot wait for the go: {0}")]
+    Go(#[source] rustix::io::Errno),
 }
 
 /// What the work is done with.
@@ -93,11 +95,17 @@ fn get_ready(order: &Order) -> Result<Tools, Unready> {
     // Never closed: the filter has no call for that, and the process ends with them.
     let source: Source = Box::leak(Box::new(File::from(take(order::SOURCE)?)));
     let result: &File = Box::leak(Box::new(File::from(take(order::RESULT)?)));
+    let go = std::mem::ManuallyDrop::new(take(fds::GO)?);
     let length = source.metadata().map_err(Unready::Source)?.len();
     let limits = |next| limits(order.task, next);
     let sealed = jailed.seal_with(limits, &rules(order.task))?;
     std::panic::set_hook(Box::new(|panic| tell(&Word::Failed(panic.to_string()))));
     write(&Record::Sealed(sealed.landlock, sealed.listener).encode());
+    let byte = rustix::io::retry_on_intr(|| rustix::io::read(&*go, &mut [0]));
+    if byte.map_err(Unready::Go)? == 0 {
+        // The launcher is gone, or wants nothing done behind the layers that it found.
+        leave(1);
+    }
     Ok(Tools { source, length, result })
 }
 
@@ -158,6 +166,7 @@ pub fn rules(task: Task) -> Vec<Rule> {
         Task::Inspect => rule(libc::SYS_write, "write", Some(order::RESULT), "the configuration"),
     };
     vec![
+        rule(libc::SYS_read, "read", Some(fds::GO), "wait for the go"),
         rule(libc::SYS_pread64, "pread64", Some(order::SOURCE), "read the source"),
         result,
         rule(libc::SYS_write, "write", Some(fds::STATUS), "tell the launcher"),
@@ -171,10 +180,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_calls_and_only_its_own_descriptors() {
+    fn six_calls_and_only_its_own_descriptors() {
         for task in [Task::Inspect, Task::Build { most: 1, plain: false }] {
             let rules = rules(task);
-            assert_eq!(rules.len(), 5);
+            assert_eq!(rules.len(), 6);
             for rule in rules {
                 let free = matches!(rule.name, "brk" | "exit_group");
                 assert_eq!(rule.pins.len(), usize::from(!free), "{}", rule.name);

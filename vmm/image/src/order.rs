@@ -5,6 +5,7 @@
 //! | 3 | status pipe |
 //! | 5 | the source, or the image to inspect: a regular file, for reading |
 //! | 6 | the image to build, or an empty file for the configuration found: for writing |
+//! | 8 | the go: a pipe from the launcher |
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -68,7 +69,7 @@ impl Order {
 
     /// Every descriptor that the process inherits on purpose.
     pub fn descriptors() -> Vec<RawFd> {
-        vec![fds::STATUS, SOURCE, RESULT]
+        vec![fds::STATUS, SOURCE, RESULT, fds::GO]
     }
 }
 

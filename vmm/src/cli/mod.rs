@@ -14,15 +14,16 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use run::{BootArgs, CommonArgs, RunArgs};
+pub use run::{BootArgs, CommonArgs, JailArgs, RunArgs};
 pub use shell::{CompletionsArgs, ManArgs, completions, man};
-pub use values::{DiskArg, FileArg};
+pub use values::{Access, DiskArg, FileArg};
 
 use crate::doctor::DoctorArgs;
 use crate::drill::DrillArgs;
 use crate::image::ImageArgs;
 use crate::limits;
 use crate::ps::PsArgs;
+use crate::replay::ReplayArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -67,6 +68,13 @@ pub enum Command {
     /// code by writing it, one byte, to I/O port 0x603.
     #[command(after_help = after_help())]
     Boot(BootArgs),
+    /// Play a fuzz program, or a recorded run, in a virtual machine
+    ///
+    /// A bare guest makes the accesses that FILE, an input of the fuzz target `whole`, makes of the devices:
+    /// in the jail that `run` has, under KVM, with a disk and a console of its own that are gone afterwards.
+    /// Says what happened, and what of the program a guest cannot do.
+    #[command(after_help = EXIT_STATUS)]
+    Replay(ReplayArgs),
     /// Tell whether this host is fit to hold hostile guests
     ///
     /// Looks at KVM, the CPU's weaknesses and their mitigations, memory, what the jail needs, and the

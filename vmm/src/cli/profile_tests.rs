@@ -133,7 +133,7 @@ fn what_weakens_the_default_is_known_as_such() {
     let read = Read::of(words(&["casemate", "run", "--config", path, "--", "true"])).unwrap();
     let super::Command::Run(args) = read.cli.command else { panic!("not a run") };
     let expected = ["insecure-allow-missing cgroup", "insecure-learn-syscalls"];
-    assert_eq!(args.common.insecure(), expected);
+    assert_eq!(args.common.jail.insecure(), expected);
 }
 
 #[test]

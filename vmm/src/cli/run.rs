@@ -67,8 +67,13 @@ pub struct BootArgs {
 /// What both take.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// Add a raw disk image, for reading and writing unless `,ro` is added
-    #[arg(long, value_name = "FILE[,ro][,sha256=HEX]", value_parser = parse_disk)]
+    /// Add a raw disk image
+    ///
+    /// For reading and writing; `,ro` for reading alone. With `,ephemeral` the guest may write, the
+    /// image stays as it is, and what was written is gone with the run: `,max=SIZE` of it at most (4 GiB).
+    /// `,max-rate=SIZE` and `,max-ops=N` bound bytes and requests in a second, `,sha256=HEX` refuses
+    /// any other file.
+    #[arg(long, value_name = "FILE[,OPTION…]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
     /// Guest memory in MiB, or with a unit: 512M, 4G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
@@ -89,16 +94,8 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SIZE", default_value = limits::RATE,
           value_parser = limits::parse_rate)]
     pub max_output_rate: u64,
-    /// Refuse to start without this layer in full, or below this level of it [repeatable]
-    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
-          value_parser = layers::parse_requirement)]
-    pub require: Vec<Requirement>,
-    /// Start even where this layer is missing
-    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
-    pub insecure_allow_missing: Vec<Layer>,
-    /// Let workers make forbidden system calls, and list the rules that would allow them
-    #[arg(long)]
-    pub insecure_learn_syscalls: bool,
+    #[command(flatten)]
+    pub jail: JailArgs,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -110,13 +107,22 @@ pub struct CommonArgs {
     pub print_config: bool,
 }
 
-impl CommonArgs {
-    /// What the run is limited to.
-    pub fn limits(&self) -> Limits {
-        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
-        Limits { time: self.timeout, output }
-    }
+/// What the jail has to be like.
+#[derive(Debug, Args)]
+pub struct JailArgs {
+    /// Refuse to start without this layer in full, or below this level of it [repeatable]
+    #[arg(long, value_name = "LAYER[>=LEVEL]", value_delimiter = ',',
+          value_parser = layers::parse_requirement)]
+    pub require: Vec<Requirement>,
+    /// Start even where this layer is missing
+    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_parser = layers::parse_layer)]
+    pub insecure_allow_missing: Vec<Layer>,
+    /// Let workers make forbidden system calls, and list the rules that would allow them
+    #[arg(long)]
+    pub insecure_learn_syscalls: bool,
+}
 
+impl JailArgs {
     /// The options that weaken the default, as they were given.
     pub fn insecure(&self) -> Vec<String> {
         let missing = self.insecure_allow_missing.iter();
@@ -124,5 +130,13 @@ impl CommonArgs {
             missing.map(|layer| format!("insecure-allow-missing {}", layer.name())).collect();
         options.extend(self.insecure_learn_syscalls.then(|| "insecure-learn-syscalls".to_owned()));
         options
+    }
+}
+
+impl CommonArgs {
+    /// What the run is limited to.
+    pub fn limits(&self) -> Limits {
+        let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };
+        Limits { time: self.timeout, output }
     }
 }

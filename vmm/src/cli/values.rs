@@ -3,19 +3,34 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use devices::throttle::Rates;
 use worker::layout;
 
 use crate::host::sum::Sum;
+use crate::limits;
 
 /// A disk as the command line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskArg {
     /// The image.
     pub path: PathBuf,
-    /// Writes are refused.
-    pub read_only: bool,
+    /// What a guest may do with it.
+    pub access: Access,
+    /// How fast.
+    pub rates: Rates,
     /// What its SHA-256 has to be at the start.
     pub sum: Option<Sum>,
+}
+
+/// What a guest may do with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Writes are kept.
+    Write,
+    /// Writes are refused.
+    Read,
+    /// Writes are gone with the run, and the image stays as it is; so many bytes of them may be.
+    Ephemeral(u64),
 }
 
 /// A file as the command line names it.
@@ -28,21 +43,60 @@ pub struct FileArg {
 }
 
 pub fn parse_disk(text: &str) -> Result<DiskArg, String> {
-    let (text, mut sum) = split_sum(text)?;
-    let (text, read_only) = match text.strip_suffix(",ro") {
-        Some(path) => (path, true),
-        None => (text, false),
-    };
-    // In either order.
-    let (path, before) = split_sum(text)?;
-    if before.is_some() && sum.is_some() {
-        return Err("it has two SHA-256".to_owned());
+    let mut given = DiskOptions::default();
+    let mut path = text;
+    // From the end: a path may hold commas, and is what begins with none of these.
+    while let Some((before, option)) = path.rsplit_once(',') {
+        if !given.take(option)? {
+            break;
+        }
+        path = before;
     }
-    sum = sum.or(before);
     if path.is_empty() {
         return Err("no file is named".to_owned());
     }
-    Ok(DiskArg { path: path.into(), read_only, sum })
+    let access = given.access()?;
+    let DiskOptions { rates: [bytes, operations], sum, .. } = given;
+    let rates =
+        Rates { bytes: bytes.unwrap_or(u64::MAX), operations: operations.unwrap_or(u64::MAX) };
+    Ok(DiskArg { path: path.into(), access, rates, sum })
+}
+
+/// What was said of a disk behind its path.
+#[derive(Default)]
+struct DiskOptions {
+    read_only: Option<()>,
+    ephemeral: Option<()>,
+    most: Option<u64>,
+    rates: [Option<u64>; 2],
+    sum: Option<Sum>,
+}
+
+impl DiskOptions {
+    /// Takes note of one option. False: it is none.
+    fn take(&mut self, option: &str) -> Result<bool, String> {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let first = match (name, option == name) {
+            ("ro", true) => self.read_only.replace(()).is_none(),
+            ("ephemeral", true) => self.ephemeral.replace(()).is_none(),
+            ("max", false) => self.most.replace(limits::parse_bytes(value)?).is_none(),
+            ("max-rate", false) => self.rates[0].replace(limits::parse_rate(value)?).is_none(),
+            ("max-ops", false) => self.rates[1].replace(limits::parse_operations(value)?).is_none(),
+            ("sha256", false) => self.sum.replace(value.parse()?).is_none(),
+            _ => return Ok(false),
+        };
+        if first { Ok(true) } else { Err(format!("it has {name} twice")) }
+    }
+
+    fn access(&self) -> Result<Access, String> {
+        match (self.read_only, self.ephemeral, self.most) {
+            (Some(()), Some(()), _) => Err("it cannot be ro and ephemeral at once".to_owned()),
+            (_, None, Some(_)) => Err("max goes with ephemeral".to_owned()),
+            (Some(()), None, None) => Ok(Access::Read),
+            (None, Some(()), most) => Ok(Access::Ephemeral(most.unwrap_or(limits::EPHEMERAL))),
+            (None, None, None) => Ok(Access::Write),
+        }
+    }
 }
 
 pub fn parse_file(text: &str) -> Result<FileArg, String> {
@@ -126,21 +180,54 @@ mod tests {
     }
 
     #[test]
+    fn options_of_disks() {
+        let ephemeral = Access::Ephemeral;
+        let rows = [
+            ("a,ephemeral", ephemeral(limits::EPHEMERAL), Rates::NONE),
+            ("a,max=none,ephemeral", ephemeral(u64::MAX), Rates::NONE),
+            (
+                "a,ephemeral,max=1M,max-ops=7",
+                ephemeral(1 << 20),
+                Rates { operations: 7, ..Rates::NONE },
+            ),
+            ("a,max-rate=50M,ro", Access::Read, Rates { bytes: 50 << 20, ..Rates::NONE }),
+            ("a,max-rate=1,max-ops=none", Access::Write, Rates { bytes: 1, ..Rates::NONE }),
+        ];
+        for (text, access, rates) in rows {
+            let expected = DiskArg { path: "a".into(), access, rates, sum: None };
+            assert_eq!(parse_disk(text), Ok(expected), "{text}");
+        }
+        let refused = [
+            ("a,ro,ephemeral", "ro and ephemeral"),
+            ("a,max=1M", "goes with ephemeral"),
+            ("a,ro,ro", "ro twice"),
+            ("a,max-rate=0", "nothing would ever"),
+            ("a,max-ops=0", "nothing would ever"),
+            ("a,max-ops=many", "not a number"),
+            ("a,ephemeral,max=big", "not a size"),
+            (",ephemeral", "no file"),
+        ];
+        for (text, words) in refused {
+            assert!(parse_disk(text).is_err_and(|why| why.contains(words)), "{text}");
+        }
+    }
+
+    #[test]
     fn other_values() {
-        let disk =
-            |path: &str, read_only| Some(DiskArg { path: path.into(), read_only, sum: None });
-        assert_eq!(parse_disk("a.img").ok(), disk("a.img", false));
-        assert_eq!(parse_disk("a,b.img,ro").ok(), disk("a,b.img", true));
-        assert_eq!(parse_disk(",ro").ok(), None);
+        let disk = |path: &str, access| {
+            Some(DiskArg { path: path.into(), access, rates: Rates::NONE, sum: None })
+        };
+        assert_eq!(parse_disk("a.img").ok(), disk("a.img", Access::Write));
+        assert_eq!(parse_disk("a,b.img,ro").ok(), disk("a,b.img", Access::Read));
         let hex = "0123456789abcdef".repeat(4);
         let sum: Option<Sum> = hex.parse().ok();
         assert!(sum.is_some());
-        let pinned = |path: &str, read_only| {
-            Some(DiskArg { path: path.into(), read_only, sum: sum.clone() })
+        let pinned = |path: &str, access| {
+            disk(path, access).map(|disk| DiskArg { sum: sum.clone(), ..disk })
         };
-        assert_eq!(parse_disk(&format!("a,b,sha256={hex}")).ok(), pinned("a,b", false));
-        assert_eq!(parse_disk(&format!("a,ro,sha256={hex}")).ok(), pinned("a", true));
-        assert_eq!(parse_disk(&format!("a,sha256={hex},ro")).ok(), pinned("a", true));
+        assert_eq!(parse_disk(&format!("a,b,sha256={hex}")).ok(), pinned("a,b", Access::Write));
+        assert_eq!(parse_disk(&format!("a,ro,sha256={hex}")).ok(), pinned("a", Access::Read));
+        assert_eq!(parse_disk(&format!("a,sha256={hex},ro")).ok(), pinned("a", Access::Read));
         let file = Some(FileArg { path: "a".into(), sum: sum.clone() });
         assert_eq!(parse_file(&format!("a,sha256={hex}")).ok(), file);
         let wrong = [
@@ -150,6 +237,7 @@ mod tests {
             format!("a,sha256={}g", &hex[1..]),
             format!(",sha256={hex}"),
             "a,sha256=".to_owned(),
+            ",ro".to_owned(),
         ];
         for text in wrong {
             assert_eq!(parse_disk(&text).ok(), None, "{text}");

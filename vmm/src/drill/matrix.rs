@@ -85,7 +85,7 @@ pub fn techniques<'a>(
 
 fn has_place(technique: &Technique, plan: &Plan) -> bool {
     let read_only = match plan.role {
-        Role::Blk { device } => match plan.devices.get(usize::from(device)) {
+        Role::Blk { device, .. } => match plan.devices.get(usize::from(device)) {
             Some(Device::Blk(shape)) => Some(shape.read_only),
             _ => None,
         },

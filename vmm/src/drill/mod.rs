@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use bare::Op;
 use clap::Args;
 use devices::bounds::Bounds;
+use devices::throttle::Rates;
 use prober::catalogue;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Serialize;
@@ -33,7 +34,7 @@ use worker::jail::layers::Layers;
 use worker::plan::Plan;
 
 use crate::cgroup::{Cgroup, Limits};
-use crate::cli::DiskArg;
+use crate::cli::{Access, DiskArg};
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
@@ -179,10 +180,11 @@ fn try_all(
 
 /// A guest that would end at once, with a writable and a read-only disk.
 fn guest(laid: &Laid) -> Result<Guest> {
-    let disk = |name: &str, read_only| {
+    let disk = |name: &str, access| {
         let path = laid.dir().join(name);
         std::fs::write(&path, [0; 4096]).context("cannot make a disk image")?;
-        host::image("disk image", &DiskArg { path, read_only, sum: None })
+        let disk = DiskArg { path, access, rates: Rates::NONE, sum: None };
+        host::image("disk image", &disk)
     };
     let kernel = memfd_create("kernel", MemfdFlags::CLOEXEC).context("cannot make a memfd")?;
     let mut kernel = File::from(kernel);
@@ -194,10 +196,11 @@ fn guest(laid: &Laid) -> Result<Guest> {
         cmdline: Default::default(),
         memory: MEMORY,
         cpus: 1,
-        disks: vec![disk("writable.img", false)?, disk("read-only.img", true)?],
+        disks: vec![disk("writable.img", Access::Write)?, disk("read-only.img", Access::Read)?],
         agent: true,
         console: None,
         output: Bounds::NONE,
+        streams: None,
     })
 }
 

@@ -1,25 +1,25 @@
 //! One attempt: a prober in a worker's place, watched as the launcher watches a worker.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use prober::answer::{ANSWER, Answer, FORBIDDEN, IN_VAIN};
 use prober::bait::SET_ID;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use worker::jail::layers::Layers;
 use worker::plan::Role;
 use worker::status::{RECORD, Record};
 
 use super::bait::Laid;
-use crate::breach::{self, Call, Heard, Reply};
+use crate::breach::{Call, Reply};
 use crate::cgroup::Cgroup;
 use crate::identity::Identity;
 use crate::outcome::in_words;
 use crate::sandbox::{Parts, Start, Worker};
-use crate::spawn::{Ended, reap, take_descriptor};
+use crate::spawn::Ended;
+use crate::watched::{Event, Said};
 
 /// An attempt that takes longer than this gets nowhere.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -161,12 +161,10 @@ pub struct Walked {
     pub mismatch: Option<String>,
 }
 
-/// A prober at work, ended and reaped when this goes.
+/// A prober at work, ended with all that it started when this goes.
 struct Attempt {
     worker: Worker,
     reply: Reply,
-    listener: Option<OwnedFd>,
-    ended: Option<Ended>,
 }
 
 impl Attempt {
@@ -184,131 +182,70 @@ impl Attempt {
         range.laid.refresh().context("cannot put the bait back")?;
         let start = Start { file: range.program, args, more: &range.laid.leaked() };
         let worker = range.parts.start_worker(&start, &plan, &range.identity, range.cgroup)?;
-        Ok(Self { worker, reply, listener: None, ended: None })
+        Ok(Self { worker, reply })
     }
 
     /// Watches until there is something to say.
     fn ending(&mut self) -> Result<Ending> {
-        let until = Instant::now() + PATIENCE;
-        let mut sealed = false;
-        loop {
-            let Some(ready) = self.wait(until) else { return Ok(Ending::Hung) };
-            if ready.status {
-                if sealed {
-                    if let Some(answer) = self.answer()? {
-                        return Ok(Ending::Answered(answer));
-                    }
-                } else if let Some(failed) = self.first_record()? {
+        let until = Some(Instant::now() + PATIENCE);
+        match self.worker.process.next_event(self.reply, until) {
+            Event::Said(said) => {
+                if let Some(failed) = self.first_record(said)? {
                     return Ok(failed);
-                } else {
-                    sealed = true;
                 }
-            } else if ready.listener {
-                let heard = self.listener.as_ref().map(|l| breach::receive(l, self.reply));
-                match heard {
-                    Some(Heard::Call(call)) if self.reply == Reply::Hold => {
-                        return Ok(Ending::Caught(call));
-                    }
-                    Some(Heard::End) => self.listener = None,
-                    _ => {}
-                }
-            } else if ready.end {
-                return Ok(Ending::Ended(self.reap()));
             }
+            Event::Ended => {
+                return Ok(Ending::Failed("it ended before it was sealed".to_owned()));
+            }
+            Event::Called(call) => return Ok(Ending::Caught(call)),
+            Event::Nothing => return Ok(Ending::Hung),
         }
+        Ok(match self.worker.process.next_event::<ANSWER>(self.reply, until) {
+            Event::Said(Said::Record(bytes)) => Ending::Answered(
+                Answer::decode(&bytes).context("the prober gave no answer of ours")?,
+            ),
+            Event::Said(Said::Malformed) => bail!("the prober gave half an answer"),
+            Event::Called(call) => Ending::Caught(call),
+            Event::Ended => Ending::Ended(self.end()),
+            Event::Nothing => Ending::Hung,
+        })
     }
 
     /// Takes the filter's listener of a prober that is sealed; tells of one that is not.
-    fn first_record(&mut self) -> Result<Option<Ending>> {
-        let mut bytes = [0; RECORD];
-        let record = match rustix::io::read(&self.worker.status, &mut bytes)? {
-            RECORD => Record::decode(&bytes).context("the prober speaks no language of ours")?,
-            _ => return Ok(Some(Ending::Failed("it ended before it was sealed".to_owned()))),
+    fn first_record(&mut self, said: Said<RECORD>) -> Result<Option<Ending>> {
+        let record = match said {
+            Said::Record(bytes) => Record::decode(&bytes),
+            Said::Malformed => None,
         };
-        match record {
-            Record::Sealed(_, listener) => {
-                if let Some(number) = listener {
-                    match take_descriptor(&self.worker.child, number) {
-                        Ok(listener) => self.listener = Some(listener),
-                        // It is through already, or a limit's signal was faster.
-                        Err(_) if self.is_ending() => {}
-                        // Without a user namespace, an unprivileged drill is no master of the prober.
-                        Err(error) => return Ok(Some(Ending::Failed(in_words(&error)))),
-                    }
-                }
-                Ok(None)
-            }
+        match record.context("the prober speaks no language of ours")? {
+            Record::Sealed(_, listener) => match self.worker.process.take_listener(listener) {
+                // If there is none to take, it is through already, or a limit's signal was faster.
+                Ok(_) => Ok(None),
+                // Without a user namespace, an unprivileged drill is no master of the prober.
+                Err(error) => Ok(Some(Ending::Failed(in_words(&error)))),
+            },
             Record::Failed(reason) | Record::Boot(reason) => Ok(Some(Ending::Failed(reason))),
             _ => bail!("the prober said something else than a worker says first"),
         }
     }
 
-    fn answer(&self) -> Result<Option<Answer>> {
-        let mut bytes = [0; ANSWER];
-        match rustix::io::read(&self.worker.status, &mut bytes)? {
-            ANSWER => {
-                Ok(Some(Answer::decode(&bytes).context("the prober gave no answer of ours")?))
-            }
-            0 => Ok(None),
-            _ => bail!("the prober gave half an answer"),
-        }
-    }
-
-    fn wait(&self, until: Instant) -> Option<Ready> {
-        let mut fds = vec![
-            PollFd::new(&self.worker.status, PollFlags::IN),
-            PollFd::new(&self.worker.child.pidfd, PollFlags::IN),
-        ];
-        fds.extend(
-            self.listener.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)),
-        );
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).ok();
-        if poll(&mut fds, left.as_ref()).ok()? == 0 {
-            return None;
-        }
-        let has = |index: usize| {
-            fds.get(index).is_some_and(|fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN))
-        };
-        Some(Ready { status: has(0), end: has(1), listener: has(2) })
-    }
-
-    /// True when the process has ended, or does so within the time that it takes a killed one.
-    fn is_ending(&self) -> bool {
-        let mut fds = [PollFd::new(&self.worker.child.pidfd, PollFlags::IN)];
-        let grace = Timespec { tv_sec: 1, tv_nsec: 0 };
-        poll(&mut fds, Some(&grace)).is_ok_and(|ready| ready > 0)
-    }
-
     /// Ends the prober and all that it started: a worker has a session, and so a process group, of its
     /// own, whose number is nobody else's until the prober is waited for.
-    fn reap(&mut self) -> Ended {
-        let child = &self.worker.child;
-        *self.ended.get_or_insert_with(|| {
-            if let Some(group) = Pid::from_raw(child.pid) {
-                // Gone already is as good.
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            reap(child).0
-        })
+    fn end(&mut self) -> Ended {
+        let process = &mut self.worker.process;
+        if let Some(group) = Pid::from_raw(process.pid()).filter(|_| !process.has_ended()) {
+            // Gone already is as good.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        process.kill();
+        process.await_end()
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if self.ended.is_none() {
-            // Gone already is as good.
-            let _ = pidfd_send_signal(&self.worker.child.pidfd, Signal::KILL);
-            self.reap();
-        }
+        self.end();
     }
-}
-
-/// Which descriptors poll as readable.
-struct Ready {
-    status: bool,
-    end: bool,
-    listener: bool,
 }
 
 fn name_of(call: &Call) -> String {

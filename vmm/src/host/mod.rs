@@ -6,15 +6,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use devices::blk::{SECTOR, Shape};
+use devices::overlay;
+use devices::throttle::Rates;
 use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, openat2};
 use rustix::io::Errno;
+use worker::plan::Backing;
 
-use crate::cli::DiskArg;
+use crate::cli::{Access, DiskArg};
 
 mod control;
 pub mod directory;
@@ -41,6 +45,12 @@ pub struct Image {
     pub file: File,
     /// What the guest is told about it.
     pub shape: Shape,
+    /// Where what is written goes.
+    pub backing: Backing,
+    /// The file for it, if it is not the image.
+    pub copy: Option<File>,
+    /// How fast it may be.
+    pub rates: Rates,
 }
 
 /// Opens a regular file for reading. `what` names its purpose in errors.
@@ -95,13 +105,15 @@ fn regular(what: &str, path: &Path, file: File) -> Result<File> {
 /// Opens a disk image and locks it: one writer alone, or any number of readers.
 pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
     let path = &disk.path;
-    let file = open_with(what, path, OpenOptions::new().read(true).write(!disk.read_only))
-        .map_err(|error| match error.root_cause().downcast_ref::<std::io::Error>() {
-            Some(cause) if !disk.read_only && is_denied(cause) => {
-                error.context("cannot write (add ,ro to give the disk for reading only)")
-            }
+    let writes = disk.access == Access::Write;
+    let file = open_with(what, path, OpenOptions::new().read(true).write(writes)).map_err(
+        |error| match error.root_cause().downcast_ref::<std::io::Error>() {
+            Some(cause) if writes && is_denied(cause) => error.context(
+                "cannot write (add ,ro to give the disk for reading only, or ,ephemeral to keep nothing)",
+            ),
             _ => error,
-        })?;
+        },
+    )?;
     let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
     if size == 0 {
         bail!("cannot use {what} {path:?}: it is empty");
@@ -112,14 +124,20 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
              (truncate -s %{SECTOR} FILE makes it one)"
         );
     }
-    let lock = if disk.read_only {
-        FlockOperation::NonBlockingLockShared
-    } else {
+    if matches!(disk.access, Access::Ephemeral(_)) && size > overlay::SIZE_MAX {
+        let most = overlay::SIZE_MAX >> 40;
+        bail!(
+            "cannot use {what} {path:?}: it is {size} bytes long, and {most} TiB can be ephemeral"
+        );
+    }
+    let lock = if writes {
         FlockOperation::NonBlockingLockExclusive
+    } else {
+        FlockOperation::NonBlockingLockShared
     };
     match flock(&file, lock) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) if disk.read_only => {
+        Err(Errno::WOULDBLOCK) if !writes => {
             bail!("cannot use {what} {path:?}: another run is writing to it");
         }
         Err(Errno::WOULDBLOCK) => {
@@ -128,7 +146,21 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
         Err(errno) => return Err(errno).with_context(|| format!("cannot lock {what} {path:?}")),
     }
     sum::check(what, path, &file, disk.sum.as_ref())?;
-    Ok(Image { file, shape: Shape { sectors: size / SECTOR, read_only: disk.read_only } })
+    let shape = Shape { sectors: size / SECTOR, read_only: disk.access == Access::Read };
+    let (backing, copy) = match disk.access {
+        Access::Ephemeral(most) => (Backing::Copy(most), Some(temporary()?)),
+        Access::Read | Access::Write => (Backing::Image, None),
+    };
+    Ok(Image { file, shape, backing, copy, rates: disk.rates })
+}
+
+/// A new file without a name, which is gone with the last process that has it open. It may become large:
+/// not in /tmp, which is memory on many hosts.
+pub fn temporary() -> Result<File> {
+    let directory = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
+    let directory = directory.map_or_else(|| "/var/tmp".into(), PathBuf::from);
+    tempfile::tempfile_in(&directory)
+        .with_context(|| format!("cannot make a temporary file in {directory:?} (TMPDIR)"))
 }
 
 fn is_denied(error: &std::io::Error) -> bool {
@@ -192,6 +224,12 @@ pub fn companion(name: &str) -> Result<File> {
     open("the program", &own.with_file_name(name))
 }
 
+/// A file without a name, opened a second time: what is read from it does not move where it is written.
+pub fn again(file: &File) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::open(&path).with_context(|| format!("cannot open {path}"))
+}
+
 /// Reads a whole file that came from [`open`].
 pub fn read(file: File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -226,7 +264,8 @@ mod tests {
     use super::*;
 
     fn disk(path: &Path, read_only: bool) -> DiskArg {
-        DiskArg { path: path.to_owned(), read_only, sum: None }
+        let access = if read_only { Access::Read } else { Access::Write };
+        DiskArg { path: path.to_owned(), access, rates: Rates::NONE, sum: None }
     }
 
     #[test]

@@ -42,6 +42,23 @@ impl FromStr for Sum {
     }
 }
 
+/// Length and SHA-256 of what is left to read of a file, with no calls but read: for a launcher that is
+/// confined.
+pub fn of_rest(file: &File) -> rustix::io::Result<(u64, Sum)> {
+    let mut hash = Sha256::new();
+    let mut piece = [0; 4096];
+    let mut len = 0;
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut piece))? {
+            0 => return Ok((len, Sum(hash.finalize().into()))),
+            read => {
+                hash.update(&piece[..read]);
+                len += read as u64;
+            }
+        }
+    }
+}
+
 /// The SHA-256 of a file. Where the file is read next does not change.
 pub fn of(file: &File) -> std::io::Result<Sum> {
     let mut hash = Sha256::new();

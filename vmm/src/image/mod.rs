@@ -1,6 +1,6 @@
 //! `casemate image`: root file systems from directories, archives and container images.
 //!
-//! The launcher opens the source and the target and looks into neither: a [jailed](jailed) process
+//! The launcher opens the source and the target and looks into neither: a [jailed](crate::companion) process
 //! does. A directory becomes an archive first, so that this process needs no path.
 
 use std::fs::File;
@@ -20,15 +20,14 @@ use crate::host::target::Target;
 use crate::host::{self, sum};
 use crate::layers;
 use crate::limits;
-use crate::outcome;
 use crate::spawn;
 use crate::{complain, say};
 
-mod jailed;
+mod job;
 mod progress;
 mod text;
 
-use jailed::{End, Job};
+use job::Job;
 use progress::Progress;
 use text::Inspected;
 
@@ -38,6 +37,8 @@ Exit status:
     2  usage
   120  the jail stopped the process that parses
   125  it could not be done; nothing was written";
+
+const OTHER_ANSWER: &str = "the image process gave another answer than asked for";
 
 /// What `image` takes.
 #[derive(Debug, Args)]
@@ -94,27 +95,16 @@ pub struct InspectArgs {
     pub insecure_allow_missing: Vec<Layer>,
 }
 
-/// Does what the command line asks for; returns the exit status.
-pub fn run(args: &ImageArgs) -> Result<u8> {
-    let (end, verb, path) = match &args.command {
-        ImageCommand::Build(args) => (build(args)?, "build an image of", &args.source),
-        ImageCommand::Inspect(args) => (inspect(args)?, "inspect", &args.file),
-    };
-    match end {
-        None => Ok(0),
-        Some(End::Failed(reason)) => bail!("cannot {verb} {path:?}: {reason}"),
-        Some(End::Breach(call)) => {
-            complain(&format!("the jail stopped the image process: it tried {call}"));
-            Ok(outcome::BREACH)
-        }
-        Some(End::Done(_)) => {
-            bail!("cannot {verb} {path:?}: it gave another answer than asked for")
-        }
+/// Does what the command line asks for.
+pub fn run(args: &ImageArgs) -> Result<()> {
+    match &args.command {
+        ImageCommand::Build(args) => build(args),
+        ImageCommand::Inspect(args) => inspect(args),
     }
 }
 
-/// Builds an image. Returns how the process ended, unless it did what it should.
-fn build(args: &BuildArgs) -> Result<Option<End>> {
+/// Builds an image.
+fn build(args: &BuildArgs) -> Result<()> {
     let BuildArgs { source: path, output, max_size, plain, insecure_allow_missing: missing } = args;
     let directory = directory::open(path)?;
     let file = if directory.is_some() { None } else { Some(host::open("source", path)?) };
@@ -135,15 +125,15 @@ fn build(args: &BuildArgs) -> Result<Option<End>> {
         layers: spawn::without_missing(Layers::ALL, missing),
     };
     let job = Job { order, source: source.as_fd(), result: target.file().as_fd(), missing };
-    let end = job.run(|done, all| progress.copied(done, all))?;
+    let failed = || format!("cannot build an image of {path:?}");
+    let word = job.run(|done, all| progress.copied(done, all)).with_context(failed)?;
     progress.clear();
-    let End::Done(Word::Built(counts, length, attributes)) = end else { return Ok(Some(end)) };
+    let Word::Built(counts, length, attributes) = word else { bail!(OTHER_ANSWER) };
     check_length(target.file(), length)?;
     let sum = sum::of(target.file()).context("cannot read the image")?;
     target.publish()?;
     mention(left_out, attributes);
-    say(&format!("{sum}  {} ({} inodes, {length} bytes)\n", output.display(), counts.inodes))?;
-    Ok(None)
+    say(&format!("{sum}  {} ({} inodes, {length} bytes)\n", output.display(), counts.inodes))
 }
 
 /// The file is as long as it was said to be: whoever wrote it may have been taken over by the source.
@@ -167,9 +157,8 @@ fn mention(left_out: LeftOut, attributes: u64) {
     }
 }
 
-/// Looks into an image and prints what is found. Returns how the process ended, unless it did what it
-/// should.
-fn inspect(args: &InspectArgs) -> Result<Option<End>> {
+/// Looks into an image and prints what is found.
+fn inspect(args: &InspectArgs) -> Result<()> {
     let InspectArgs { file: path, json, insecure_allow_missing: missing } = args;
     let file = host::open("image", path)?;
     let size = file.metadata().with_context(|| format!("cannot look at image {path:?}"))?.len();
@@ -178,12 +167,11 @@ fn inspect(args: &InspectArgs) -> Result<Option<End>> {
     let layers = spawn::without_missing(Layers::ALL, missing);
     let order = Order { task: Task::Inspect, layers };
     let job = Job { order, source: file.as_fd(), result: config.as_fd(), missing };
-    let end = job.run(|_, _| {})?;
-    let End::Done(Word::Inspected(shape, counts)) = end else { return Ok(Some(end)) };
+    let word = job.run(|_, _| {}).with_context(|| format!("cannot inspect {path:?}"))?;
+    let Word::Inspected(shape, counts) = word else { bail!(OTHER_ANSWER) };
     let config = read_config(config.into())?;
     let inspected = Inspected::new(path, size, &sum, shape, counts, config);
-    say(&if *json { inspected.to_json()? } else { inspected.to_text() })?;
-    Ok(None)
+    say(&if *json { inspected.to_json()? } else { inspected.to_text() })
 }
 
 /// What the process found, if it is what it should be: one JSON object without a control character.

@@ -100,8 +100,9 @@ mod tests {
     use std::ffi::OsString;
 
     use devices::blk::Shape;
+    use devices::throttle::Rates;
     use worker::jail::layers::Layers;
-    use worker::plan::Device;
+    use worker::plan::{Backing, Device};
 
     use super::*;
 
@@ -119,6 +120,7 @@ mod tests {
         rows.iter().map(|&(number, target)| (number, target.to_owned())).collect()
     }
 
+    const BLK_ROLE: Role = Role::Blk { device: 1, backing: Backing::Image, rates: Rates::NONE };
     const LISTENER: (RawFd, &str) = (4, "anon_inode:seccomp notify");
     const VCPU: [(RawFd, &str); 8] = [
         (0, "anon_inode:kvm-vm"),
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_those_of_the_plan_and_no_other() {
-        for (plan, rows) in [(vcpu(), &VCPU[..]), (plan(Role::Blk { device: 1 }), &BLK[..])] {
+        for (plan, rows) in [(vcpu(), &VCPU[..]), (plan(BLK_ROLE), &BLK[..])] {
             let check = |open| descriptors(&plan, Some(4), open);
             assert_eq!(check(open(rows)), State::Active);
             for index in 0..rows.len() {
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn every_limit_of_the_plan_is_compared() {
-        let plan = plan(Role::Blk { device: 1 });
+        let plan = plan(BLK_ROLE);
         let mut rows: Vec<(&str, String)> = limits::FROM_THE_START
             .into_iter()
             .chain(limits::for_the_loop(&plan, 4))

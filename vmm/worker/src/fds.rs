@@ -6,7 +6,7 @@
 //! | 3 | status pipe | status pipe | status pipe |
 //! | 4 | RAM memfd, closed once mapped | the same | the same |
 //! | 5 | /dev/kvm, closed once set up | signals to forward | image |
-//! | 6 | kernel, closed once loaded | console file, if asked for | |
+//! | 6 | kernel, closed once loaded | console file, if asked for | the copy of what is written, if one is kept |
 //! | 7 | initramfs, closed once loaded | | |
 //! | 8 | the go: a pipe from the launcher | | |
 //! | 16 + 4*d* | control socket of device *d* | of its own devices | of its own device |
@@ -32,6 +32,8 @@ pub const INITRD: RawFd = 7;
 pub const GO: RawFd = 8;
 /// blk worker: the image.
 pub const IMAGE: RawFd = 5;
+/// blk worker: where what is written goes instead of the image.
+pub const COPY: RawFd = 6;
 /// console worker: signals to forward to the command.
 pub const SIGNALS: RawFd = 5;
 /// console worker: the file for the kernel's console.

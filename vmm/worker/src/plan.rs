@@ -9,6 +9,7 @@ use devices::blk::{SECTOR, Shape};
 use devices::bounds::Bounds;
 use devices::console;
 use devices::mmio::Identity;
+use devices::throttle::Rates;
 
 use crate::fds;
 use crate::jail::layers::Layers;
@@ -40,7 +41,41 @@ pub enum Role {
     Blk {
         /// Index of the device.
         device: u8,
+        /// What it keeps its sectors in.
+        backing: Backing,
+        /// How fast it may be.
+        rates: Rates,
     },
+}
+
+/// What a block device keeps its sectors in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// The image.
+    Image,
+    /// The image is only read; what is written goes to a file without a name, in which it takes at most
+    /// so many bytes.
+    Copy(u64),
+    /// A file without a name, which is gone with the run.
+    Temporary,
+}
+
+impl Backing {
+    fn to_text(self) -> String {
+        match self {
+            Self::Image => "image".to_owned(),
+            Self::Copy(most) => format!("copy:{most}"),
+            Self::Temporary => "temporary".to_owned(),
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "image" => Some(Self::Image),
+            "temporary" => Some(Self::Temporary),
+            copy => Some(Self::Copy(copy.strip_prefix("copy:")?.parse().ok()?)),
+        }
+    }
 }
 
 /// A device of the virtual machine.
@@ -104,7 +139,7 @@ impl Plan {
         (0u8..).zip(&self.devices).filter(|(index, device)| match self.role {
             Role::Vcpu { .. } => true,
             Role::Console { .. } => matches!(device, Device::Console),
-            Role::Blk { device } => device == *index,
+            Role::Blk { device, .. } => device == *index,
         })
     }
 
@@ -134,7 +169,10 @@ impl Plan {
                 numbers.extend(agent.then_some(fds::SIGNALS));
                 numbers.extend(log.then_some(fds::LOG));
             }
-            Role::Blk { .. } => numbers.push(fds::IMAGE),
+            Role::Blk { backing, .. } => {
+                numbers.push(fds::IMAGE);
+                numbers.extend(matches!(backing, Backing::Copy(_)).then_some(fds::COPY));
+            }
         }
         for (index, device) in self.served() {
             numbers.extend([fds::control(index), fds::interrupt(index)]);
@@ -154,7 +192,11 @@ impl Plan {
                 table.extend(agent.then_some((fds::SIGNALS, On::Pipe)));
                 table.extend(log.then_some((fds::LOG, On::Anything)));
             }
-            Role::Blk { .. } => table.push((fds::IMAGE, On::Anything)),
+            Role::Blk { backing, .. } => {
+                table.push((fds::IMAGE, On::Anything));
+                let copy = matches!(backing, Backing::Copy(_));
+                table.extend(copy.then_some((fds::COPY, On::Anything)));
+            }
         }
         for (index, device) in self.served() {
             table.push((fds::control(index), On::Socket));
@@ -172,7 +214,7 @@ impl Plan {
         match self.role {
             Role::Vcpu { .. } => "vcpu".to_owned(),
             Role::Console { .. } => "console".to_owned(),
-            Role::Blk { device } => {
+            Role::Blk { device, .. } => {
                 let before = self.devices.iter().take(usize::from(device));
                 let number = before.filter(|device| matches!(device, Device::Blk(_))).count();
                 format!("blk{number}")
@@ -204,7 +246,12 @@ impl Plan {
                 args.push(format!("rate={}", output.per_second).into());
                 args.push(format!("file-size={file_size}").into());
             }
-            Role::Blk { device } => args.push(format!("serves={device}").into()),
+            Role::Blk { device, backing, rates } => {
+                args.push(format!("serves={device}").into());
+                args.push(format!("backing={}", backing.to_text()).into());
+                args.push(format!("rate={}", rates.bytes).into());
+                args.push(format!("operations={}", rates.operations).into());
+            }
         }
         args
     }
@@ -228,9 +275,17 @@ impl Plan {
                 },
                 file_size: parse(field("file-size")?)?,
             },
-            name if name.starts_with(b"casemate-blk") => {
-                Role::Blk { device: parse(field("serves")?)? }
-            }
+            name if name.starts_with(b"casemate-blk") => Role::Blk {
+                device: parse(field("serves")?)?,
+                backing: field("backing")?
+                    .to_str()
+                    .and_then(Backing::from_text)
+                    .ok_or_else(|| Malformed("backing".into()))?,
+                rates: Rates {
+                    bytes: parse(field("rate")?)?,
+                    operations: parse(field("operations")?)?,
+                },
+            },
             _ => return Err(Malformed(name.to_owned())),
         };
         let devices = field("devices")?;
@@ -297,7 +352,12 @@ mod tests {
                 output: Bounds { bytes: 7, per_second: 0 },
                 file_size: 9,
             },
-            Role::Blk { device: 3 },
+            Role::Blk { device: 3, backing: Backing::Image, rates: Rates::NONE },
+            Role::Blk {
+                device: 3,
+                backing: Backing::Copy(7),
+                rates: Rates { bytes: 1, operations: 2 },
+            },
         ]
         .into_iter()
         .map(|role| Plan { role, memory: 1 << 40, devices: devices.clone(), layers: Layers::ALL })
@@ -321,19 +381,29 @@ mod tests {
                 assert!(Plan::from_args(&without).is_err(), "{without:?}");
             }
         }
-        let broken = ["casemate-blk0", "memory=1", "devices=disk", "layers=all", "serves=0"]
-            .map(OsString::from);
+        let broken = [
+            "casemate-blk0",
+            "memory=1",
+            "devices=disk",
+            "layers=all",
+            "serves=0",
+            "backing=image",
+            "rate=1",
+            "operations=1",
+        ]
+        .map(OsString::from);
         assert!(Plan::from_args(&broken).is_err());
     }
 
     #[test]
     fn descriptors_are_those_of_the_table() {
-        let expected: [&[RawFd]; 5] = [
+        let expected: [&[RawFd]; 6] = [
             &[3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
             &[3, 4, 5, 6, 8, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
             &[0, 1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21, 22, 23],
             &[0, 1, 2, 3, 4, 6, 16, 17, 18, 19, 20, 21, 22, 23],
             &[3, 4, 5, 28, 29, 30],
+            &[3, 4, 5, 6, 28, 29, 30],
         ];
         for (plan, expected) in plans().iter().zip(expected) {
             let mut numbers = plan.descriptors();
@@ -344,12 +414,13 @@ mod tests {
 
     #[test]
     fn a_sealed_worker_has_closed_what_set_up_alone_needs() {
-        let expected: [&[RawFd]; 5] = [
+        let expected: [&[RawFd]; 6] = [
             &[3, 8, 16, 20, 24, 28],
             &[3, 8, 16, 20, 24, 28],
             &[0, 1, 2, 3, 5, 16, 17, 18, 19, 20, 21, 22, 23],
             &[0, 1, 2, 3, 6, 16, 17, 18, 19, 20, 21, 22, 23],
             &[3, 5, 28, 29, 30],
+            &[3, 5, 6, 28, 29, 30],
         ];
         for (plan, expected) in plans().iter().zip(expected) {
             let mut numbers: Vec<RawFd> =
@@ -363,6 +434,6 @@ mod tests {
     #[test]
     fn names_count_disks_and_not_devices() {
         let names: Vec<String> = plans().iter().map(Plan::name).collect();
-        assert_eq!(names, ["vcpu", "vcpu", "console", "console", "blk1"]);
+        assert_eq!(names, ["vcpu", "vcpu", "console", "console", "blk1", "blk1"]);
     }
 }

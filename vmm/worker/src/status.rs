@@ -13,6 +13,7 @@
 
 use std::os::fd::{OwnedFd, RawFd};
 
+use devices::blk::Limited;
 use devices::channel::End;
 use devices::serve::Dropped;
 use devices::violation::Violation;
@@ -58,6 +59,8 @@ pub enum Record {
     KernelPanic,
     /// Output that was dropped up to now, because it was beyond what may be written.
     Dropped(Dropped),
+    /// What the limits of a disk cost it, up to now.
+    Limited(Limited),
     /// The guest broke the device contract.
     Violation(Violation),
     /// The kernel or the initramfs cannot be booted, and why.
@@ -94,6 +97,10 @@ impl Record {
             Self::Dropped(Dropped { stdout, stderr, console }) => {
                 counts = [stdout, stderr, console].map(|count| count.to_le_bytes()).concat();
                 (17, 0, 0, &counts)
+            }
+            Self::Limited(Limited { held, held_ms, full }) => {
+                counts = [held, held_ms, full].map(|count| count.to_le_bytes()).concat();
+                (18, 0, 0, &counts)
             }
         };
         let text = text.get(..TEXT).unwrap_or(text);
@@ -132,18 +139,24 @@ impl Record {
             14 => Self::Violation(Violation::from_number(detail)?),
             15 => Self::Failed(lossy()),
             16 => Self::Boot(lossy()),
-            17 => Self::Dropped(dropped(text)?),
+            17 => {
+                let [stdout, stderr, console] = counts(text)?;
+                Self::Dropped(Dropped { stdout, stderr, console })
+            }
+            18 => {
+                let [held, held_ms, full] = counts(text)?;
+                Self::Limited(Limited { held, held_ms, full })
+            }
             _ => return None,
         };
         Some(record)
     }
 }
 
-fn dropped(text: &[u8]) -> Option<Dropped> {
+fn counts(text: &[u8]) -> Option<[u64; 3]> {
     let (counts, []) = text.as_chunks() else { return None };
-    let [stdout, stderr, console] = *counts else { return None };
-    let [stdout, stderr, console] = [stdout, stderr, console].map(u64::from_le_bytes);
-    Some(Dropped { stdout, stderr, console })
+    let counts: [[u8; 8]; 3] = counts.try_into().ok()?;
+    Some(counts.map(u64::from_le_bytes))
 }
 
 fn failure(detail: u8) -> Option<Failure> {
@@ -192,6 +205,7 @@ mod tests {
             Record::Failed("x".into()),
             Record::Boot("x".into()),
             Record::Dropped(Dropped { stdout: 1, stderr: u64::MAX, console: 3 }),
+            Record::Limited(Limited { held: 1, held_ms: u64::MAX, full: 3 }),
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -207,7 +221,7 @@ mod tests {
         let mut bytes = [0; RECORD];
         assert_eq!(Record::decode(&bytes), None);
         for (kind, detail) in
-            [(17, 0), (18, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)]
+            [(17, 0), (18, 0), (19, 0), (10, 0), (10, 65), (11, 0), (11, 4), (14, 0), (14, 255)]
         {
             bytes[0] = kind;
             bytes[1] = detail;

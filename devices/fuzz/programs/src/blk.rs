@@ -52,7 +52,7 @@ impl Fickle {
     }
 
     /// What is stored.
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.image.bytes.clone();
         if let Some(file) = &self.file {
             file.read_exact_at(&mut bytes, 0).unwrap();

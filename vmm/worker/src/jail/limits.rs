@@ -49,7 +49,7 @@ pub fn for_the_loop(plan: &Plan, next: u64) -> Vec<(Resource, u64)> {
             limits.extend((file_size != u64::MAX).then_some((Resource::Fsize, file_size)));
             limits
         }
-        Role::Blk { device } => [
+        Role::Blk { device, .. } => [
             (Resource::Nproc, 0),
             (Resource::Fsize, plan.image_size(device).unwrap_or(0)),
             (Resource::Nofile, 2.max(next + 1)),

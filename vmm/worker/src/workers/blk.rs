@@ -1,20 +1,26 @@
-//! The blk worker: one image, one queue.
+//! The blk worker: one image, one queue; and a file for what is written, if the image is to stay as it is.
 
 use std::convert::Infallible;
 use std::fs::File;
 
-use devices::blk::{Blk, ID_LEN};
+use devices::blk::{Blk, ID_LEN, Shape};
+use devices::disk::{Disk, Temporary};
+use devices::link::Link;
+use devices::overlay::Overlay;
 use devices::serve::BlkLoop;
+use devices::throttle::Rates;
 
-use super::{Error, TakeOver, end, link, take, tell_sealed};
+use super::{Error, TakeOver, end, link, take, tell, tell_sealed};
 use crate::fds::{self, Inherited};
 use crate::jail::Jailed;
 use crate::memory;
-use crate::plan::{Device, Plan};
+use crate::plan::{Backing, Device, Plan};
+use crate::status::Record;
 
 pub(super) fn live(
     plan: &Plan,
     index: u8,
+    (backing, rates): (Backing, Rates),
     jailed: Jailed,
     fds: &mut Inherited,
     take_over: Option<TakeOver>,
@@ -28,9 +34,36 @@ pub(super) fn live(
     let link = link(plan, index, &memory, &memfd, fds)?;
     drop(memfd);
 
-    let mut served = BlkLoop::new(link, Blk::new(image, *shape, id(plan)));
-    tell_sealed(&jailed.seal(plan, &[])?, take_over, &[]);
-    end(served.run())
+    let device = Started { plan, link, shape: *shape, rates, jailed, take_over };
+    match backing {
+        Backing::Image => device.serve(image),
+        Backing::Temporary => device.serve(Temporary(image)),
+        Backing::Copy(most) => {
+            let copy = File::from(take(fds, fds::COPY)?);
+            let size = plan.image_size(index).unwrap_or(0);
+            device.serve(Overlay::new(image, copy, size, most))
+        }
+    }
+}
+
+/// A device that lacks nothing but its disk.
+struct Started<'a, 'm> {
+    plan: &'a Plan,
+    link: Link<'m>,
+    shape: Shape,
+    rates: Rates,
+    jailed: Jailed,
+    take_over: Option<TakeOver>,
+}
+
+impl Started<'_, '_> {
+    fn serve(self, disk: impl Disk) -> Result<Infallible, Error> {
+        let Self { plan, link, shape, rates, jailed, take_over } = self;
+        let device = Blk::new(disk, shape, id(plan)).within(rates);
+        let mut served = BlkLoop::new(link, device);
+        tell_sealed(&jailed.seal(plan, &[])?, take_over, &[]);
+        end(served.run_and_tell(|limited| tell(&Record::Limited(limited))))
+    }
 }
 
 /// The answer to GET_ID: the worker's name, so that `/dev/disk/by-id` tells disks apart.

@@ -99,7 +99,9 @@ pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
             Role::Console { agent, output, .. } => {
                 console::live(plan, *agent, *output, jailed, &mut fds, take_over)
             }
-            Role::Blk { device } => blk::live(plan, *device, jailed, &mut fds, take_over),
+            Role::Blk { device, backing, rates } => {
+                blk::live(plan, *device, (*backing, *rates), jailed, &mut fds, take_over)
+            }
         }
     });
     match result {

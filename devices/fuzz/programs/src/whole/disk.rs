@@ -47,6 +47,11 @@ impl<'a> Disk<'a> {
         Self { transport, served, model, busy: false }
     }
 
+    /// The image as it is.
+    pub fn image(&mut self) -> Vec<u8> {
+        self.served.device().disk().bytes()
+    }
+
     /// The model's turn: what the worker's has to come to.
     fn turn(&mut self, guest: &mut Guest) -> Result<Turn, Outcome> {
         let told = self.transport.hear(guest);

@@ -66,13 +66,42 @@ thread_local! {
 
 /// Runs one program.
 pub fn run(bytes: &[u8]) {
+    play_whole(bytes, |_| ());
+}
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The device whose worker was the first to end.
+    pub first: Option<usize>,
+    /// The console's two queues got so entangled that the model gave up.
+    pub entangled: bool,
+    /// The image.
+    pub image: Vec<u8>,
+    /// What came from the console.
+    pub output: Vec<u8>,
+}
+
+/// Runs one program, and says how it ended.
+pub fn look(bytes: &[u8]) -> Ended {
+    play_whole(bytes, |whole| Ended {
+        first: whole.first,
+        entangled: whole.terminal.is_entangled(),
+        image: whole.disk.image(),
+        output: whole.terminal.seen().to_vec(),
+    })
+}
+
+fn play_whole<T>(bytes: &[u8], last: impl FnOnce(&mut Whole<'_>) -> T) -> T {
     RIG.with_borrow_mut(|Rig { guest, disk, terminal }| {
         guest.clear();
         let knobs = Knobs::of(bytes);
         let disk = Disk::new(disk, guest, knobs.read_only);
         let terminal = Terminal::new(terminal, knobs.log);
-        steps::play::play(bytes, &mut Whole { guest, disk, terminal });
-    });
+        let mut whole = Whole { guest, disk, terminal, first: None };
+        steps::play::play(bytes, &mut whole);
+        last(&mut whole)
+    })
 }
 
 /// Runs a program with one device alone. How a device is tried that is not one of the two.
@@ -90,18 +119,22 @@ struct Whole<'a> {
     guest: &'a mut Guest,
     disk: Disk<'a>,
     terminal: Terminal<'a>,
+    /// The device whose worker was the first to end.
+    first: Option<usize>,
 }
 
-/// Does the same with whichever device a step is about.
+/// Does the same with whichever device a step is about; true if its worker has ended.
 macro_rules! with {
     ($whole:expr, $device:expr, $seat:ident => $what:expr) => {{
         let guest = &mut *$whole.guest;
         if $device == DISK {
             let mut $seat = Alone { guest, device: &mut $whole.disk };
-            $what
+            $what;
+            $seat.device.transport().dead
         } else {
             let mut $seat = Alone { guest, device: &mut $whole.terminal };
-            $what
+            $what;
+            $seat.device.transport().dead
         }
     }};
 }
@@ -112,9 +145,18 @@ impl Store for Whole<'_> {
     }
 }
 
+impl Whole<'_> {
+    fn note(&mut self, device: usize, ended: bool) {
+        if ended && self.first.is_none() {
+            self.first = Some(device);
+        }
+    }
+}
+
 impl Machine for Whole<'_> {
     fn set(&mut self, device: usize, offset: u64, value: u32) {
-        with!(self, device, seat => seat.set(device, offset, value));
+        let ended = with!(self, device, seat => seat.set(device, offset, value));
+        self.note(device, ended);
     }
 
     fn kick(&mut self, device: usize, queue: usize) {
@@ -122,7 +164,8 @@ impl Machine for Whole<'_> {
     }
 
     fn settle(&mut self, device: usize) {
-        with!(self, device, seat => seat.settle(device));
+        let ended = with!(self, device, seat => seat.settle(device));
+        self.note(device, ended);
     }
 
     fn say(&mut self, device: usize, message: &[u8]) {

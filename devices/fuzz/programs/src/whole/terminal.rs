@@ -53,6 +53,8 @@ pub struct Terminal<'a> {
     seen: Vec<u8>,
     /// How much of the model's output there was before it had to prove itself.
     before: usize,
+    /// The model gave up.
+    entangled: bool,
 }
 
 impl<'a> Terminal<'a> {
@@ -82,7 +84,18 @@ impl<'a> Terminal<'a> {
             model,
             seen: Vec::new(),
             before: 0,
+            entangled: false,
         }
+    }
+
+    /// The model could not say what had to happen.
+    pub fn is_entangled(&self) -> bool {
+        self.entangled
+    }
+
+    /// What came out.
+    pub fn seen(&self) -> &[u8] {
+        &self.seen
     }
 
     /// Lets the loop come to rest, and its reader read meanwhile.
@@ -176,7 +189,8 @@ impl Device for Terminal<'_> {
         // Two queues are served by turns. Where one's buffers are the other's, or are the rings,
         // the order in which they are is not the model's to say; and a worker that ends leaves
         // what it was at.
-        if self.transport.dead || self.model.is_entangled(BUFFERS) {
+        self.entangled = !self.transport.dead && self.model.is_entangled(BUFFERS);
+        if self.transport.dead || self.entangled {
             guest.learn();
             self.transport.dead = true;
             return;

@@ -6,9 +6,10 @@
 use std::os::fd::RawFd;
 
 use devices::blk::Shape;
+use devices::throttle::Rates;
 
 use crate::fds;
-use crate::plan::{Device, Plan, Role};
+use crate::plan::{Backing, Device, Plan, Role};
 
 /// `KVM_RUN`, the only KVM call of a running virtual machine.
 pub const KVM_RUN: u64 = 0xae80;
@@ -54,11 +55,12 @@ pub fn rules(plan: &Plan, vcpus: &[RawFd]) -> Vec<Rule> {
             rules.extend(device(plan));
             rules.extend(console(agent, log));
         }
-        Role::Blk { device: index } => {
+        Role::Blk { device: index, backing, rates } => {
             rules.extend(device(plan));
             if let Some(Device::Blk(shape)) = plan.devices.get(usize::from(index)) {
-                rules.extend(blk(*shape));
+                rules.extend(blk(*shape, backing));
             }
+            rules.extend((rates != Rates::NONE).then(|| clock("keep the disk's rates")));
         }
     }
     rules
@@ -94,12 +96,7 @@ fn console(agent: bool, log: bool) -> Vec<Rule> {
     let mut rules = vec![
         rule(libc::SYS_read, "read", &[(0, 0)], "the user's input"),
         rule(libc::SYS_write, "write", &[(0, 1)], "the command's output"),
-        rule(
-            libc::SYS_clock_gettime,
-            "clock_gettime",
-            &[(0, u64::from(libc::CLOCK_MONOTONIC.unsigned_abs()))],
-            "keep the rate of output, where the vDSO cannot tell the time",
-        ),
+        clock("keep the rate of output"),
     ];
     if agent {
         rules.push(rule(libc::SYS_write, "write", &[(0, 2)], "the command's error output"));
@@ -112,12 +109,26 @@ fn console(agent: bool, log: bool) -> Vec<Rule> {
     rules
 }
 
-fn blk(shape: Shape) -> Vec<Rule> {
+/// Where the vDSO can tell the time, this call is never made.
+fn clock(reason: &'static str) -> Rule {
+    let monotonic = u64::from(libc::CLOCK_MONOTONIC.unsigned_abs());
+    rule(libc::SYS_clock_gettime, "clock_gettime", &[(0, monotonic)], reason)
+}
+
+fn blk(shape: Shape, backing: Backing) -> Vec<Rule> {
     let image = &[(0, fd(fds::IMAGE))];
-    let mut rules = vec![
-        rule(libc::SYS_preadv, "preadv", image, "read sectors"),
-        rule(libc::SYS_fdatasync, "fdatasync", image, "flush"),
-    ];
+    let mut rules = vec![rule(libc::SYS_preadv, "preadv", image, "read sectors")];
+    // What is gone with the run has nothing to flush.
+    match backing {
+        Backing::Copy(_) => {
+            let copy = &[(0, fd(fds::COPY))];
+            rules.push(rule(libc::SYS_preadv, "preadv", copy, "read sectors that were written"));
+            rules.push(rule(libc::SYS_pwritev, "pwritev", copy, "write sectors"));
+            return rules;
+        }
+        Backing::Image => rules.push(rule(libc::SYS_fdatasync, "fdatasync", image, "flush")),
+        Backing::Temporary => {}
+    }
     if !shape.read_only {
         rules.push(rule(libc::SYS_pwritev, "pwritev", image, "write sectors"));
     }
