@@ -70,7 +70,7 @@ pub enum Command {
     /// code by writing it, one byte, to I/O port 0x603.
     #[command(after_help = after_help())]
     Boot(BootArgs),
-    /// Play a fuzz program, or a recorded run, in a virtual machine
+    /// Play a fuzz program in a virtual machine
     ///
     /// A bare guest makes the accesses that FILE, an input of the fuzz target `whole`, makes of the devices:
     /// in the jail that `run` has, under KVM, with a disk and a console of its own that are gone afterwards.

@@ -40,7 +40,7 @@ const OUTPUT: u64 = 16 << 20;
 /// What `replay` takes.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A program: an input, or a finding, of the fuzz target, or what `--record` wrote
+    /// A program: an input, or a finding, of the fuzz target
     pub file: PathBuf,
     /// The fuzz target that the program is for
     #[arg(long, value_name = "NAME", default_value = "whole", value_parser = parse_target)]
