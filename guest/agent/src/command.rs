@@ -6,7 +6,6 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use protocol::frame::Failure;
@@ -20,6 +19,7 @@ use rustix::process::{Pid, chdir, setsid};
 use crate::environment::{environment, value};
 use crate::failure::{Failed, cause};
 use crate::sys;
+use crate::user::{self, User};
 
 /// A command that has been executed, with the agent's ends of its pipes, none of which blocks.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub struct Running {
 
 /// All that the child needs for its exec, made before the fork.
 struct Image {
+    user: Option<User>,
     directory: OsString,
     candidates: Vec<CString>,
     arguments: Vec<CString>,
@@ -59,7 +60,11 @@ enum Step {
 /// setting and no supplementary group of the agent is passed on.
 pub fn start(task: &Task) -> Result<Running, Failed> {
     let name = task.argv.first().ok_or_else(|| Failed::setup("the task names no command"))?;
-    let image = Image::new(task, name)?;
+    let user = match &task.user {
+        Some(user) => Some(User::find(user)?),
+        None => None,
+    };
+    let image = Image::new(task, name, user)?;
     let no_pipe = |errno| Failed::setup(format!("cannot make a pipe: {}", cause(errno)));
     let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
     let (stdout, child_stdout) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
@@ -70,9 +75,6 @@ pub fn start(task: &Task) -> Result<Running, Failed> {
     let mut command = Command::new(name);
     command.stdin(Stdio::from(child_stdin)).stdout(Stdio::from(child_stdout));
     command.stderr(Stdio::from(child_stderr));
-    if let Some((uid, gid)) = task.user {
-        command.gid(gid).uid(uid); // the standard library drops supplementary groups with it
-    }
     let child = sys::spawn(&mut command, move || Err(image.execute()))
         .map_err(|error| explain(&error, task, name))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -81,11 +83,13 @@ pub fn start(task: &Task) -> Result<Running, Failed> {
 }
 
 impl Image {
-    fn new(task: &Task, name: &OsStr) -> Result<Self, Failed> {
-        let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-        let environment = environment(&passwd, task.user.map_or(0, |(uid, _)| uid), &task.env);
+    fn new(task: &Task, name: &OsStr, user: Option<User>) -> Result<Self, Failed> {
+        let passwd = user::passwd();
+        let uid = user.as_ref().map_or(0, |user| user.uid);
+        let environment = environment(&passwd, uid, &task.env);
         let candidates = candidates(name, value(&environment, "PATH").unwrap_or_default());
         Ok(Self {
+            user,
             directory: task.workdir.clone().unwrap_or_else(|| "/".into()),
             candidates: c_strings(candidates)?,
             arguments: c_strings(task.argv.clone())?,
@@ -100,6 +104,11 @@ impl Image {
             io::Error::from_raw_os_error(step as i32 | errno.raw_os_error())
         };
         if let Err(errno) = setsid() {
+            return errno.into();
+        }
+        if let Some(user) = &self.user
+            && let Err(errno) = user.become_it()
+        {
             return errno.into();
         }
         if let Err(errno) = chdir(&self.directory) {
@@ -162,8 +171,8 @@ fn explain(error: &io::Error, task: &Task, name: &OsStr) -> Failed {
             (Failure::Setup, format!("cannot enter working directory {directory:?}: {because}"))
         }
         (None, _) => {
-            let (uid, gid) = task.user.unwrap_or_default();
-            (Failure::Setup, format!("cannot start a process as user {uid}:{gid}: {because}"))
+            let user = task.user.as_deref().unwrap_or(OsStr::new("root"));
+            (Failure::Setup, format!("cannot start a process as user {user:?}: {because}"))
         }
     };
     Failed { failure, text }

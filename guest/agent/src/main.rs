@@ -33,6 +33,7 @@ mod root;
 mod serve;
 mod shutdown;
 mod sys;
+mod user;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

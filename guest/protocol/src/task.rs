@@ -20,8 +20,9 @@ pub struct Task {
     pub env: Vec<OsString>,
     /// Working directory; `/` when absent.
     pub workdir: Option<OsString>,
-    /// User and group to run as; root when absent.
-    pub user: Option<(u32, u32)>,
+    /// Who to run as, `USER` or `USER:GROUP`, each a name that the guest knows or a number; root when
+    /// absent.
+    pub user: Option<OsString>,
     /// Host name; `casemate` when absent.
     pub hostname: Option<OsString>,
     /// The disk that what is written to the root goes to, an empty ext4; memory when absent.
@@ -60,8 +61,8 @@ impl Task {
         if let Some(dir) = &self.workdir {
             put("workdir", dir);
         }
-        if let Some((uid, gid)) = self.user {
-            put("user", OsStr::new(&format!("{uid}:{gid}")));
+        if let Some(user) = &self.user {
+            put("user", user);
         }
         if let Some(name) = &self.hostname {
             put("hostname", name);
@@ -92,12 +93,7 @@ impl Task {
                 b"arg" => task.argv.push(value),
                 b"env" => task.env.push(value),
                 b"workdir" => task.workdir = Some(value),
-                b"user" => {
-                    let (uid, gid) =
-                        value.to_str().and_then(|v| v.split_once(':')).ok_or_else(malformed)?;
-                    let id = |text: &str| text.parse().map_err(|_| malformed());
-                    task.user = Some((id(uid)?, id(gid)?));
-                }
+                b"user" => task.user = Some(value),
                 b"hostname" => task.hostname = Some(value),
                 b"scratch" => task.scratch = Some(value),
                 b"in" => task.inputs.push(place(&value).ok_or_else(malformed)?),
@@ -129,7 +125,7 @@ mod tests {
             argv: vec!["sh".into(), "-c".into(), "exit 7".into(), "".into(), odd.clone()],
             env: vec!["A=b=c".into(), odd],
             workdir: Some("/tmp".into()),
-            user: Some((1000, u32::MAX)),
+            user: Some("app:1000".into()),
             hostname: Some("x".into()),
             scratch: Some("/dev/vdb".into()),
             inputs: vec![("/dev/vdc".into(), "/in".into()), ("/dev/vdd".into(), "/a:b".into())],
@@ -143,16 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_task_is_refused() {
-        for bytes in [
-            &b""[..],
-            b"arg=x",
-            b"arg\0",
-            b"verb=x\0",
-            b"user=1\0",
-            b"user=a:b\0",
-            b"in=x\0",
-            b"out=\0",
-        ] {
+        for bytes in [&b""[..], b"arg=x", b"arg\0", b"verb=x\0", b"in=x\0", b"out=\0"] {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }
     }
