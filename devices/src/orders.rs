@@ -2,8 +2,8 @@
 //!
 //! | byte | signal | size of the terminal |
 //! |---|---|---|
-//! | 0 | 1 to 64, the signal's number | 0 |
-//! | 1–2 | 0 | rows, little endian |
+//! | 0 | 1 | 2 |
+//! | 1–2 | its number, 1 to 64, and 0 | rows, little endian |
 //! | 3–4 | 0 | columns, little endian |
 //!
 //! A record is written at once (it is shorter than `PIPE_BUF`), so what is read at once is whole records.
@@ -24,19 +24,21 @@ impl Order {
     /// The record as bytes.
     pub fn encode(self) -> [u8; ORDER] {
         match self {
-            Self::Signal(number) => [number, 0, 0, 0, 0],
+            Self::Signal(number) => [1, number, 0, 0, 0],
             Self::Resize(rows, columns) => {
                 let [[r0, r1], [c0, c1]] = [rows, columns].map(u16::to_le_bytes);
-                [0, r0, r1, c0, c1]
+                [2, r0, r1, c0, c1]
             }
         }
     }
 
-    /// Reads a record; `None` for a signal that there is not.
-    pub fn decode([number, r0, r1, c0, c1]: [u8; ORDER]) -> Option<Self> {
-        match number {
-            0 => Some(Self::Resize(u16::from_le_bytes([r0, r1]), u16::from_le_bytes([c0, c1]))),
-            1..=64 => Some(Self::Signal(number)),
+    /// Reads a record; `None` for a signal that there is not, and for what is none of these.
+    pub fn decode(record: [u8; ORDER]) -> Option<Self> {
+        match record {
+            [1, number @ 1..=64, 0, 0, 0] => Some(Self::Signal(number)),
+            [2, r0, r1, c0, c1] => {
+                Some(Self::Resize(u16::from_le_bytes([r0, r1]), u16::from_le_bytes([c0, c1])))
+            }
             _ => None,
         }
     }

@@ -14,6 +14,7 @@ use rustix::process::setsid;
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::set_name;
 use serde::Serialize;
+use worker::jail::code::forget_start_up;
 
 use crate::host::{self, CgroupMount};
 use crate::spawn::{Child, clone, reap};
@@ -258,6 +259,7 @@ fn clean_up_after(gone: &OwnedFd, groups: &[PathBuf]) -> ! {
     const PATIENCE: Duration = Duration::from_secs(10);
     // It is no launcher, even when it has outlived its own. Without this it is none the worse.
     let _ = set_name(c"casemate-janitor");
+    forget_start_up();
     // Neither the terminal's signals nor its end are for the janitor.
     let _ = setsid();
     // It holds copies of everything that the launcher had open, whose ends others wait for.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use image::life;
 use image::order::{Order, RESULT, SOURCE, Task};
 use image::unpack::Unpacked;
 use image::word::{WORD, Word};
@@ -18,6 +19,7 @@ use worker::jail::layers::Layers;
 
 use crate::companion::{Companion, Ready, Stopped, harmless};
 use crate::identity::Identity;
+use crate::image::in_memory;
 use crate::outcome::in_words;
 
 /// A directory that something comes out to.
@@ -54,12 +56,17 @@ pub struct Collected {
 impl Output {
     /// Starts the process. `layers`: those that it puts on, and is born with.
     pub fn start(&self, layers: Layers) -> Result<Collector> {
-        let order = Order { task: Task::Unpack { most: self.most }, layers };
+        let task = Task::Unpack { most: self.most };
+        let order = Order { task, layers };
+        let limits = |next| life::limits(task, next);
         let companion = Companion {
             name: "unpack",
             program: "casemate-image",
             args: order.to_args(),
             table: vec![(SOURCE, self.disk.as_fd()), (RESULT, self.directory.as_fd())],
+            limits: &limits,
+            memory: life::UNPACK_MEMORY
+                .saturating_add(in_memory(self.directory.as_fd(), &limits(0))?),
             layers,
             missing: &[],
             identity: Identity::of_owner(&self.directory)?,

@@ -1,7 +1,9 @@
 //! A companion program that does one thing in a jail of its own and ends, as the image builder does:
-//! started as a worker is, heard through records of a fixed size, killed at the first forbidden call.
+//! started as a worker is, its layers read back as a worker's are, heard through records of a fixed size,
+//! killed at the first forbidden call.
 //!
-//! It begins with nothing before the launcher says go, which it does once it has the filter's listener.
+//! It begins with nothing before the launcher says go, which it does once it has the filter's listener and
+//! has found every layer that is required.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -9,18 +11,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Resource;
 use worker::fds;
 use worker::jail::layers::{Layer, Layers};
+use worker::plan::On;
 use worker::status::{RECORD, Record};
 
 use crate::breach::{Call, Reply};
+use crate::cgroup::{Cgroup, Limits};
 use crate::host;
 use crate::identity::Identity;
+use crate::layers::{self, Floor, Given, Subject};
+use crate::outcome::in_words;
 use crate::spawn::{Ended, Program, spawn};
 use crate::watched::{Event, Said, Watched};
 
 /// What is started, and with what.
-#[derive(Debug)]
 pub struct Companion<'a> {
     /// Who it is in messages: `image`.
     pub name: &'static str,
@@ -28,8 +34,12 @@ pub struct Companion<'a> {
     pub program: &'static str,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its descriptors, besides the status pipe and the go.
+    /// Its descriptors, besides the status pipe and the go. All are open on what the user gave.
     pub table: Vec<(RawFd, BorrowedFd<'a>)>,
+    /// What it limits itself to, given the number of the descriptor that is next.
+    pub limits: &'a dyn Fn(u64) -> Vec<(Resource, u64)>,
+    /// How much memory its control group lets it have, besides what every process of ours has, in bytes.
+    pub memory: u64,
     /// The layers that it puts on, and is born with.
     pub layers: Layers,
     /// Layers that may be missing.
@@ -44,6 +54,7 @@ pub struct Ready {
     name: &'static str,
     process: Watched,
     go: OwnedFd,
+    cgroup: Option<Cgroup>,
 }
 
 /// The jail stopped a companion when it made this call.
@@ -57,15 +68,15 @@ pub struct Stopped {
 }
 
 impl Companion<'_> {
-    /// Starts it, and waits until it is sealed.
+    /// Starts it, and waits until it is sealed and its layers are read back.
     pub fn start(self) -> Result<Ready> {
-        let Self { name, missing, .. } = self;
-        let mut ready = self.spawn().with_context(|| format!("cannot start the {name} process"))?;
+        let name = self.name;
+        let (mut ready, given) =
+            self.spawn().with_context(|| format!("cannot start the {name} process"))?;
         match ready.process.next_event::<RECORD>(Reply::Hold, None) {
             Event::Said(Said::Record(bytes)) => match Record::decode(&bytes) {
                 Some(Record::Sealed(landlock, listener)) => {
-                    ready.process.take_listener(listener)?;
-                    check(name, landlock, missing)?;
+                    self.check(&mut ready, &given, landlock, listener)?;
                     Ok(ready)
                 }
                 Some(Record::Failed(reason)) => bail!("{}", harmless(&reason)),
@@ -76,21 +87,59 @@ impl Companion<'_> {
         }
     }
 
-    fn spawn(self) -> Result<Ready> {
+    fn spawn(&self) -> Result<(Ready, Given)> {
         let file = host::companion(self.program)?;
         let null = host::null()?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe");
         let ((status, status_in), (go_out, go)) = (pipe()?, pipe()?);
-        let mut table = self.table;
+        let mut table = self.table.clone();
         table.extend([(fds::STATUS, status_in.as_fd()), (fds::GO, go_out.as_fd())]);
         table.extend([0, 1, 2].map(|number| (number, null.as_fd())));
-        let program = Program { file: file.as_fd(), args: self.args, table };
-        let admit = |pid| match self.layers.has(Layer::UserNs) {
-            true => self.identity.map(pid),
-            false => Ok(()),
+        let cgroup = match self.layers.has(Layer::Cgroup) {
+            true => Cgroup::create(Limits::of(self.memory, 0, 1)).map_err(|e| in_words(&e)),
+            false => Err("not asked for".to_owned()),
         };
+        let given = Given {
+            layers: self.layers,
+            cgroup: cgroup.as_ref().map(Cgroup::read_back).map_err(Clone::clone),
+            core_sched: Err("not asked for".to_owned()),
+            uid: self.identity.uid,
+            gid: self.identity.gid,
+        };
+        let admit = |pid| {
+            if self.layers.has(Layer::UserNs) {
+                self.identity.map(pid)?;
+            }
+            cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(pid))
+        };
+        let program = Program { file: file.as_fd(), args: self.args.clone(), table };
         let child = spawn(program, self.layers, admit)?;
-        Ok(Ready { name: self.name, process: Watched::new(child, status), go })
+        let process = Watched::new(child, status);
+        Ok((Ready { name: self.name, process, go, cgroup: cgroup.ok() }, given))
+    }
+
+    /// Takes the listener, reads back every layer, and refuses what is below the floor.
+    fn check(
+        &self,
+        ready: &mut Ready,
+        given: &Given,
+        landlock: u8,
+        listener: Option<RawFd>,
+    ) -> Result<()> {
+        if !ready.process.take_listener(listener)? {
+            bail!(ready.how_it_ended());
+        }
+        let own = self.table.iter().map(|(number, _)| (*number, On::Anything));
+        let subject = Subject {
+            name: self.name.to_owned(),
+            descriptors: own.chain([(fds::STATUS, On::Pipe), (fds::GO, On::Pipe)]).collect(),
+            cpus: 0,
+            limits: (self.limits)(layers::next(listener)),
+            pid: ready.process.pid(),
+            landlock,
+            listener,
+        };
+        Floor::new(&[], self.missing).check(&layers::read_back(&subject, given)?)
     }
 }
 
@@ -136,14 +185,14 @@ impl Ready {
     }
 }
 
-fn check(name: &str, landlock: u8, missing: &[Layer]) -> Result<()> {
-    if landlock == 0 && !missing.contains(&Layer::Landlock) {
-        bail!(
-            "layer landlock of the {name} process is missing (boot with lsm=landlock,…; \
-             --insecure-allow-missing landlock goes without it)"
-        );
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.process.kill();
+        self.process.await_end();
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove();
+        }
     }
-    Ok(())
 }
 
 /// Text that a process wrote which may have been taken over: nothing in it does anything to a terminal.

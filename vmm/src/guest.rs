@@ -7,18 +7,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use devices::blk::SECTOR;
 use devices::bounds::Bounds;
-use devices::throttle::Rates;
+use image::execution::Execution;
 use protocol::collected::ARCHIVE;
 use protocol::task::Task;
 
-use crate::cli::{Access, BootArgs, CommonArgs, DiskArg, FileArg, PlaceArg, RunArgs, ScratchArg};
+use crate::cli::{BootArgs, CommonArgs, FileArg, PlaceArg, RunArgs, ScratchArg};
 use crate::collect::Output;
 use crate::ext4;
 use crate::host::directory::Most;
 use crate::host::{self, Image};
-use crate::image;
+use crate::image::{Root, most_read, of_directory};
 use crate::initramfs;
 use crate::limits;
+use crate::outcome::Usage;
 use crate::terminal;
 
 /// A guest, ready to be started.
@@ -73,7 +74,8 @@ const CMDLINE_EARLY: &str = "console=hvc0 panic=-1 reboot=a earlyprintk=ttyS0,11
 
 impl Guest {
     /// A guest that runs a command under the agent.
-    pub fn with_agent(args: &RunArgs) -> Result<Self> {
+    pub fn with_agent(args: &RunArgs, root: Root) -> Result<Self> {
+        let Root { image, execution } = root;
         let FileArg { path, sum } = match &args.kernel {
             Some(kernel) => kernel.clone(),
             None => FileArg { path: host::kernel::default()?, sum: None },
@@ -83,19 +85,8 @@ impl Guest {
             Some(dir) => host::modules::load(&dir)?,
             None => Vec::new(),
         };
-        let rootfs = match &args.rootfs {
-            Some(rootfs) => rootfs.clone(),
-            None => FileArg { path: host::default_rootfs()?, sum: None },
-        };
-        let root = DiskArg {
-            path: rootfs.path,
-            access: Access::Read,
-            rates: Rates::NONE,
-            sum: rootfs.sum,
-        };
-        let root = host::image("root file system", &root)?;
         let agent = host::read(host::companion("casemate-agent")?)?;
-        let mut disks = vec![root];
+        let mut disks = vec![image];
         disks.append(&mut images(&args.common)?);
         let scratch =
             args.scratch.map(|scratch| add(&mut disks, scratch_disk(scratch)?)).transpose()?;
@@ -118,10 +109,10 @@ impl Guest {
         }
         let task = Task {
             modules: Vec::new(),
-            argv: args.argv.clone(),
-            env: environment(args),
-            workdir: args.workdir.clone(),
-            user: args.user,
+            argv: command(args, &execution)?,
+            env: [execution.env, term(args), args.env.clone()].concat(),
+            workdir: args.workdir.clone().or(execution.workdir),
+            user: args.user.clone().or(execution.user),
             hostname: args.hostname.clone().map(OsString::from),
             terminal: args.tty.then(terminal::size),
             scratch,
@@ -172,12 +163,12 @@ impl Guest {
     }
 }
 
-/// The command's own variables. With a terminal they say of which kind it is, unless the user says so.
-fn environment(args: &RunArgs) -> Vec<OsString> {
+/// The variable that says of which kind the command's terminal is, if it has one.
+fn term(args: &RunArgs) -> Vec<OsString> {
     let kind = std::env::var_os("TERM").filter(|kind| !kind.is_empty());
     let mut term = OsString::from("TERM=");
     term.push(kind.unwrap_or_else(|| "xterm".into()));
-    args.tty.then_some(term).into_iter().chain(args.env.iter().cloned()).collect()
+    args.tty.then_some(term).into_iter().collect()
 }
 
 /// Adds a disk; returns the name of its device in the guest.
@@ -197,7 +188,7 @@ fn scratch_disk(scratch: ScratchArg) -> Result<Image> {
 /// A file system with a copy of a directory.
 fn input_disk(directory: &Path, args: &RunArgs) -> Result<Image> {
     let most = Most { bytes: args.max_in, option: "--max-in" };
-    let file = image::of_directory(directory, most, &args.common.jail.insecure_allow_missing)
+    let file = of_directory(directory, most, &args.common.jail.insecure_allow_missing)
         .with_context(|| format!("cannot bring in {directory:?}"))?;
     Image::read_only(file)
 }
@@ -207,7 +198,7 @@ fn output_disk(path: &Path, most: u64) -> Result<(Image, Output)> {
     let file = host::temporary()?;
     // No file system takes a file without any end.
     let most = most.min(MOST_OUT);
-    let length = ARCHIVE + image::most_read(most);
+    let length = ARCHIVE + most_read(most);
     file.set_len(length - length % SECTOR).context("cannot size a temporary file")?;
     let disk = file.try_clone().context("cannot keep a temporary file")?;
     let directory = host::output_directory(path)?;
@@ -215,6 +206,77 @@ fn output_disk(path: &Path, most: u64) -> Result<(Image, Output)> {
     Ok((Image::temporary(file, limits::SCRATCH)?, output))
 }
 
+/// Opens the root file system, or builds it; refuses at once what no image could make a command of.
+pub fn prepare(args: &RunArgs) -> Result<Root> {
+    if args.rootfs.is_none() {
+        command(args, &Execution::default())?;
+    }
+    Root::of(args)
+}
+
+/// What is executed: the arguments that are given stand in place of the image's command, an entrypoint that
+/// is given in place of both; what is executed is the entrypoint, and then the command.
+fn command(args: &RunArgs, image: &Execution) -> Result<Vec<OsString>> {
+    let mut words = match &args.entrypoint {
+        Some(entrypoint) if entrypoint.is_empty() => Vec::new(),
+        Some(entrypoint) => vec![entrypoint.clone()],
+        None => image.entrypoint.clone(),
+    };
+    match args.entrypoint.is_none() && args.argv.is_empty() {
+        true => words.extend_from_slice(&image.cmd),
+        false => words.extend_from_slice(&args.argv),
+    }
+    if words.is_empty() {
+        let why =
+            "no command: the root file system says none, and none is given after -- (see --help)";
+        bail!(Usage(why.to_owned()));
+    }
+    Ok(words)
+}
+
 fn images(args: &CommonArgs) -> Result<Vec<Image>> {
     args.disk.iter().map(|disk| host::image("disk image", disk)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_is_executed_is_the_entrypoint_and_then_the_command() {
+        let image = |entrypoint: &[&str], cmd: &[&str]| Execution {
+            entrypoint: words(entrypoint),
+            cmd: words(cmd),
+            ..Execution::default()
+        };
+        let (full, cmd_only) = (image(&["init", "-x"], &["a", "b"]), image(&[], &["sh"]));
+        let rows: [(&[&str], &Execution, &[&str]); 9] = [
+            (&[], &full, &["init", "-x", "a", "b"]),
+            (&["--", "c"], &full, &["init", "-x", "c"]),
+            (&["--entrypoint", "sh"], &full, &["sh"]),
+            (&["--entrypoint", "sh", "--", "c"], &full, &["sh", "c"]),
+            (&["--entrypoint", "", "--", "c"], &full, &["c"]),
+            (&["--entrypoint", ""], &full, &[]),
+            (&[], &cmd_only, &["sh"]),
+            (&["--", "c", "d"], &cmd_only, &["c", "d"]),
+            (&[], &Execution::default(), &[]),
+        ];
+        for (given, image, expected) in rows {
+            let line = ["casemate", "run"].iter().chain(given);
+            let Ok(Cli { command: Command::Run(args) }) = Cli::try_parse_from(line) else {
+                panic!("{given:?}");
+            };
+            match command(&args, image) {
+                Ok(found) => assert_eq!(found, words(expected), "{given:?}"),
+                Err(error) => assert!(error.is::<Usage>() && expected.is_empty(), "{given:?}"),
+            }
+        }
+    }
 }

@@ -39,6 +39,8 @@ pub const BOOT: &str = "2min";
 pub const OUTPUT: &str = "1G";
 /// The default of the most bytes of each output stream in a second.
 pub const RATE: &str = "64M";
+/// The default of the most bytes that the cache of built images holds.
+pub const IMAGES: &str = "10G";
 /// The default of the most bytes that are kept of what is written to an ephemeral disk.
 pub const EPHEMERAL: u64 = 4 << 30;
 /// The default of how much comes in with each directory.

@@ -47,21 +47,25 @@ use worker::jail::layers::Layers;
 use worker::jail::leave;
 
 use cli::{Command, CommonArgs, JailArgs, Read, Refusal};
-use companion::Stopped;
 use guest::Guest;
 use host::processes::Process;
 use limits::Limits;
 use messages::complain;
+use outcome::{Outcome, USAGE};
 use report::End;
 use supervise::{Rules, Watch};
 
-/// Exit status of a command line that cannot be.
-const USAGE: u8 = 2;
-
-/// Runs a guest from its files to its end, which may be that it is not started.
-fn run(limits: Limits, jail: &JailArgs, guest: impl FnOnce() -> Result<Guest>) -> Result<End> {
+/// Runs a guest from its files to its end, which may be that it is not started. What takes long and can
+/// be interrupted, `prepare`, is done before the clock and the signals are the run's.
+fn run<T>(
+    limits: Limits,
+    jail: &JailArgs,
+    prepare: impl FnOnce() -> Result<T>,
+    guest: impl FnOnce(T) -> Result<Guest>,
+) -> Result<End> {
     let id = ps::id(&Process::own()?);
-    let mut end = begin(limits, jail, guest).unwrap_or_else(|error| End::refused(&error));
+    let begun = prepare().and_then(|prepared| begin(limits, jail, || guest(prepared)));
+    let mut end = begun.unwrap_or_else(|error| End::refused(&error));
     end.id = id;
     Ok(end)
 }
@@ -86,14 +90,14 @@ fn obey(read: &Read) -> Result<u8> {
         return say(&text).map(|()| 0);
     }
     match &read.cli.command {
-        Command::Run(args) => match args.tty.then(terminal::unusable).flatten() {
-            Some(reason) => {
-                complain(reason);
-                Ok(USAGE)
-            }
-            None => sandboxed(&args.common, args.limits(), || Guest::with_agent(args)),
-        },
-        Command::Boot(args) => sandboxed(&args.common, args.common.limits(), || Guest::bare(args)),
+        Command::Run(args) => {
+            let prepare = || terminal::check(args.tty).and_then(|()| guest::prepare(args));
+            let guest = |root| Guest::with_agent(args, root);
+            sandboxed(&args.common, args.limits(), prepare, guest)
+        }
+        Command::Boot(args) => {
+            sandboxed(&args.common, args.common.limits(), || Ok(()), |()| Guest::bare(args))
+        }
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Drill(args) => drill::run(args),
@@ -106,13 +110,14 @@ fn obey(read: &Read) -> Result<u8> {
 }
 
 /// Runs a guest and says how it ended; returns the exit status.
-fn sandboxed(
+fn sandboxed<T>(
     options: &CommonArgs,
     limits: Limits,
-    guest: impl FnOnce() -> Result<Guest>,
+    prepare: impl FnOnce() -> Result<T>,
+    guest: impl FnOnce(T) -> Result<Guest>,
 ) -> Result<u8> {
     let report = options.report.as_deref().map(host::create).transpose()?;
-    let end = run(limits, &options.jail, guest)?;
+    let end = run(limits, &options.jail, prepare, guest)?;
     tell(report, &end)
 }
 
@@ -167,10 +172,7 @@ fn main() {
     let status = match Read::of(std::env::args_os().collect()) {
         Ok(read) => obey(&read).unwrap_or_else(|error| {
             complain(&outcome::in_words(&error));
-            match error.is::<Stopped>() {
-                true => outcome::BREACH,
-                false => outcome::FAILED,
-            }
+            Outcome::of_error(&error).exit_status()
         }),
         Err(refusal) => refuse(&refusal),
     };

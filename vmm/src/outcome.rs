@@ -3,7 +3,10 @@
 use devices::violation::Violation;
 
 use crate::breach::Call;
+use crate::companion::Stopped;
 
+/// The command line cannot be.
+pub const USAGE: u8 = 2;
 /// The guest ended without a status.
 pub const NO_STATUS: u8 = 118;
 /// The guest broke the device contract.
@@ -18,6 +21,11 @@ pub const FAILED: u8 = 125;
 pub const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found.
 pub const NOT_FOUND: u8 = 127;
+
+/// A command line that cannot be, as far as its files say.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,11 +62,23 @@ pub enum Outcome {
     Refused(String),
     /// The command succeeded, and what it left could not be collected.
     Uncollected(String),
+    /// The command line cannot be.
+    Usage(String),
     /// This worker could not do its part, for this reason.
     Failed(String, String),
 }
 
 impl Outcome {
+    /// The end of what never began, for this reason.
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        let text = in_words(error);
+        match (error.downcast_ref::<Stopped>(), error.is::<Usage>()) {
+            (Some(stopped), _) => Self::Breach(stopped.name.to_owned(), Some(stopped.call)),
+            (None, true) => Self::Usage(text),
+            (None, false) => Self::Refused(text),
+        }
+    }
+
     /// The exit status that says so.
     pub fn exit_status(&self) -> u8 {
         match self {
@@ -72,6 +92,7 @@ impl Outcome {
             Self::Violation(..) => VIOLATION,
             Self::Breach(..) => BREACH,
             Self::Setup(_) | Self::Refused(_) | Self::Uncollected(_) | Self::Failed(..) => FAILED,
+            Self::Usage(_) => USAGE,
         }
     }
 
@@ -94,6 +115,7 @@ impl Outcome {
             Self::Breach(..) => "breach",
             Self::Refused(_) => "refused",
             Self::Uncollected(_) => "uncollected",
+            Self::Usage(_) => "usage",
             Self::Failed(..) => "failed",
         }
     }
@@ -125,7 +147,8 @@ impl Outcome {
             | Self::Setup(text)
             | Self::Uncollected(text)
             | Self::BootTimeout(text)
-            | Self::Refused(text) => text.clone(),
+            | Self::Refused(text)
+            | Self::Usage(text) => text.clone(),
             Self::PowerOff => "the guest powered off before the command ended".to_owned(),
             Self::Reset => "the guest reset itself before the command ended".to_owned(),
             Self::TripleFault => "the guest's CPU stopped in a triple fault".to_owned(),

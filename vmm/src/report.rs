@@ -17,7 +17,7 @@ use crate::disks::DiskReport;
 use crate::facts::Phases;
 use crate::layers::{Finding, State};
 use crate::limits::{self, InForce};
-use crate::outcome::{Outcome, in_words};
+use crate::outcome::Outcome;
 
 /// Everything there is to say about a run.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl End {
     pub fn refused(error: &anyhow::Error) -> Self {
         Self {
             id: String::new(),
-            outcome: Outcome::Refused(in_words(error)),
+            outcome: Outcome::of_error(error),
             phases: Phases::default(),
             peaks: Vec::new(),
             kernel_log: Vec::new(),

@@ -191,7 +191,7 @@ impl Run {
         if !process.take_listener(listener)? {
             return Ok(false);
         }
-        let subject = Subject { plan, pid: process.pid(), landlock, listener };
+        let subject = Subject::worker(plan, process.pid(), landlock, listener);
         match layers::read_back(&subject, &self.sandbox.given) {
             Ok(mut findings) => self.findings.append(&mut findings),
             Err(_) if process.is_ending() => return Ok(false),

@@ -11,7 +11,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::setsid;
@@ -22,6 +22,7 @@ use rustix::termios::{
 use worker::jail;
 use worker::jail::seccomp::rules::{Pin, Rule};
 
+use crate::outcome::Usage;
 use crate::spawn::{Child, clone, reap};
 use crate::streams;
 use crate::watched::readable_within;
@@ -29,8 +30,16 @@ use crate::watched::readable_within;
 /// How long the keeper may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Refuses to give a command the user's terminal, if it is `wanted` and cannot be.
+pub fn check(wanted: bool) -> Result<()> {
+    match unusable().filter(|_| wanted) {
+        Some(reason) => bail!(Usage(reason.to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// Why the user's terminal cannot be given to a command, if it cannot.
-pub fn unusable() -> Option<&'static str> {
+fn unusable() -> Option<&'static str> {
     if !isatty(stdin()) || !isatty(stdout()) {
         return Some(
             "-t takes a terminal as stdin and stdout (leave it out to use pipes and files)",

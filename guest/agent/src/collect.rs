@@ -15,15 +15,21 @@ use tar::{Builder, EntryType, Header};
 use crate::console;
 use crate::failure::Failed;
 use crate::mounts;
+use crate::user::User;
 
 /// Makes the directories, for the command's user to write to.
 pub fn prepare(task: &Task) -> Result<(), Failed> {
+    if task.outputs.is_empty() {
+        return Ok(());
+    }
+    let user = task.user.as_deref().map(User::find).transpose()?;
     for (_, place) in &task.outputs {
         let failed =
             |why: String| Failed::setup(format!("cannot make {place:?} for output: {why}"));
         mounts::directories(place).map_err(|errno| failed(crate::failure::cause(errno)))?;
-        if let Some((uid, gid)) = task.user {
-            chown(place, Some(uid), Some(gid)).map_err(|error| failed(error.to_string()))?;
+        if let Some(user) = &user {
+            chown(place, Some(user.uid), Some(user.gid))
+                .map_err(|error| failed(error.to_string()))?;
         }
     }
     Ok(())

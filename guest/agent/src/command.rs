@@ -6,7 +6,6 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use protocol::frame::Failure;
@@ -20,6 +19,7 @@ use crate::environment::{environment, value};
 use crate::failure::{Failed, cause};
 use crate::streams::{self, Ends, Streams};
 use crate::sys;
+use crate::user::{self, User};
 
 /// A command that has been executed.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Running {
 
 /// All that the child needs for its exec, made before the fork.
 struct Image {
+    user: Option<User>,
     directory: OsString,
     candidates: Vec<CString>,
     arguments: Vec<CString>,
@@ -58,13 +59,15 @@ enum Step {
 /// setting and no supplementary group of the agent is passed on.
 pub fn start(task: &Task) -> Result<Running, Failed> {
     let name = task.argv.first().ok_or_else(|| Failed::setup("the task names no command"))?;
-    let image = Image::new(task, name)?;
-    let (Streams { stdin, stdout, stderr }, ends) = streams::make(task)?;
+    let user = match &task.user {
+        Some(user) => Some(User::find(user)?),
+        None => None,
+    };
+    let owner = user.as_ref().map(|user| user.uid);
+    let image = Image::new(task, name, user)?;
+    let (Streams { stdin, stdout, stderr }, ends) = streams::make(task.terminal, owner)?;
     let mut command = Command::new(name);
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
-    if let Some((uid, gid)) = task.user {
-        command.gid(gid).uid(uid); // the standard library drops supplementary groups with it
-    }
     let child = sys::spawn(&mut command, move || Err(image.execute()))
         .map_err(|error| explain(&error, task, name))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -73,11 +76,13 @@ pub fn start(task: &Task) -> Result<Running, Failed> {
 }
 
 impl Image {
-    fn new(task: &Task, name: &OsStr) -> Result<Self, Failed> {
-        let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-        let environment = environment(&passwd, task.user.map_or(0, |(uid, _)| uid), &task.env);
+    fn new(task: &Task, name: &OsStr, user: Option<User>) -> Result<Self, Failed> {
+        let passwd = user::passwd();
+        let uid = user.as_ref().map_or(0, |user| user.uid);
+        let environment = environment(&passwd, uid, &task.env);
         let candidates = candidates(name, value(&environment, "PATH").unwrap_or_default());
         Ok(Self {
+            user,
             directory: task.workdir.clone().unwrap_or_else(|| "/".into()),
             candidates: c_strings(candidates)?,
             arguments: c_strings(task.argv.clone())?,
@@ -99,6 +104,11 @@ impl Image {
             && let Err(errno) = ioctl_tiocsctty(stdin())
         {
             return failed(Step::Terminal, errno);
+        }
+        if let Some(user) = &self.user
+            && let Err(errno) = user.become_it()
+        {
+            return errno.into();
         }
         if let Err(errno) = chdir(&self.directory) {
             return failed(Step::Directory, errno);
@@ -163,8 +173,8 @@ fn explain(error: &io::Error, task: &Task, name: &OsStr) -> Failed {
             (Failure::Setup, format!("cannot enter working directory {directory:?}: {because}"))
         }
         (None, _) => {
-            let (uid, gid) = task.user.unwrap_or_default();
-            (Failure::Setup, format!("cannot start a process as user {uid}:{gid}: {because}"))
+            let user = task.user.as_deref().unwrap_or(OsStr::new("root"));
+            (Failure::Setup, format!("cannot start a process as user {user:?}: {because}"))
         }
     };
     Failed { failure, text }

@@ -34,6 +34,7 @@ mod serve;
 mod shutdown;
 mod streams;
 mod sys;
+mod user;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

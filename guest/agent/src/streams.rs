@@ -1,6 +1,5 @@
 //! The command's standard streams: three pipes, or one terminal.
 
-use protocol::task::Task;
 use rustix::fd::OwnedFd;
 use rustix::fs::{OFlags, Uid, fchown, fcntl_setfl};
 use rustix::io::Errno;
@@ -46,13 +45,13 @@ impl Terminal {
     }
 }
 
-/// Makes what `task` asks for.
-pub fn make(task: &Task) -> Result<(Streams, Ends), Failed> {
-    match task.terminal {
+/// Makes three pipes, or a terminal of this size, which belongs to `owner` as after a login.
+pub fn make(terminal: Option<(u16, u16)>, owner: Option<u32>) -> Result<(Streams, Ends), Failed> {
+    match terminal {
         None => {
             pipes().map_err(|errno| Failed::setup(format!("cannot make a pipe: {}", cause(errno))))
         }
-        Some(size) => terminal(size, task.user.map(|(uid, _)| uid)).map_err(|errno| {
+        Some(size) => new_terminal(size, owner).map_err(|errno| {
             let cause = cause(errno);
             Failed::setup(format!(
                 "cannot make a terminal: {cause}; the guest kernel needs CONFIG_UNIX98_PTYS"
@@ -74,8 +73,7 @@ fn pipes() -> Result<(Streams, Ends), Errno> {
     ))
 }
 
-/// A terminal of this size, which belongs to `user` as after a login.
-fn terminal((rows, columns): (u16, u16), user: Option<u32>) -> Result<(Streams, Ends), Errno> {
+fn new_terminal((rows, columns): (u16, u16), owner: Option<u32>) -> Result<(Streams, Ends), Errno> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags)?;
     unlockpt(&master)?;
@@ -85,7 +83,7 @@ fn terminal((rows, columns): (u16, u16), user: Option<u32>) -> Result<(Streams, 
     // So that backspace takes away a whole character.
     settings.input_modes |= InputModes::IUTF8;
     tcsetattr(&terminal, OptionalActions::Now, &settings)?;
-    if let Some(uid) = user {
+    if let Some(uid) = owner {
         fchown(&terminal, Some(Uid::from_raw(uid)), None)?;
     }
     let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0);

@@ -20,8 +20,9 @@ pub struct Task {
     pub env: Vec<OsString>,
     /// Working directory; `/` when absent.
     pub workdir: Option<OsString>,
-    /// User and group to run as; root when absent.
-    pub user: Option<(u32, u32)>,
+    /// Who to run as, `USER` or `USER:GROUP`, each a name that the guest knows or a number; root when
+    /// absent.
+    pub user: Option<OsString>,
     /// Host name; `casemate` when absent.
     pub hostname: Option<OsString>,
     /// Rows and columns of the terminal that the command gets; pipes when absent.
@@ -62,8 +63,8 @@ impl Task {
         if let Some(dir) = &self.workdir {
             put("workdir", dir);
         }
-        if let Some((uid, gid)) = self.user {
-            put("user", OsStr::new(&format!("{uid}:{gid}")));
+        if let Some(user) = &self.user {
+            put("user", user);
         }
         if let Some(name) = &self.hostname {
             put("hostname", name);
@@ -97,7 +98,7 @@ impl Task {
                 b"arg" => task.argv.push(value),
                 b"env" => task.env.push(value),
                 b"workdir" => task.workdir = Some(value),
-                b"user" => task.user = Some(pair(&value).ok_or_else(malformed)?),
+                b"user" => task.user = Some(value),
                 b"hostname" => task.hostname = Some(value),
                 b"terminal" => task.terminal = Some(pair(&value).ok_or_else(malformed)?),
                 b"scratch" => task.scratch = Some(value),
@@ -136,7 +137,7 @@ mod tests {
             argv: vec!["sh".into(), "-c".into(), "exit 7".into(), "".into(), odd.clone()],
             env: vec!["A=b=c".into(), odd],
             workdir: Some("/tmp".into()),
-            user: Some((1000, u32::MAX)),
+            user: Some("app:1000".into()),
             hostname: Some("x".into()),
             terminal: Some((24, u16::MAX)),
             scratch: Some("/dev/vdb".into()),
@@ -156,12 +157,10 @@ mod tests {
             b"arg=x",
             b"arg\0",
             b"verb=x\0",
-            b"user=1\0",
-            b"user=a:b\0",
-            b"terminal=24\0",
-            b"terminal=1:65536\0",
             b"in=x\0",
             b"out=\0",
+            b"terminal=24\0",
+            b"terminal=1:65536\0",
         ] {
             assert!(Task::decode(bytes).is_err(), "{bytes:?}");
         }

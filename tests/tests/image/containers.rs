@@ -8,7 +8,7 @@ use crate::archive::{Tar, sha256};
 use crate::{IMAGE, build, build_twice, listing, tool};
 
 /// How the container images of these tests want to be run.
-const CONFIG: &str = r#"{"Entrypoint":["/bin/sh"],"Env":["A=ü"],"Image":"dropped"}"#;
+pub const CONFIG: &str = r#"{"Entrypoint":["/bin/sh"],"Env":["A=ü"],"Image":"dropped"}"#;
 
 pub fn tests() -> Vec<Test> {
     let squashfs = [Need::Tool("unsquashfs")];

@@ -6,11 +6,13 @@
 //! | [`containers`] | layers and whiteouts, `docker save` and OCI image layouts |
 //! | [`malicious`] | what is refused, for which reason, with nothing left behind |
 //! | [`inspect`] | what is said of an image |
+//! | [`cache`] | sources given to `run`: built once, kept, found again, pruned |
 //! | [`jail`] | the layers around the process that parses, read from /proc |
 //! | [`pins`] | kernels, roots and disks that are, or are not, what they have to be |
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod archive;
+mod cache;
 mod containers;
 mod inspect;
 mod jail;
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         inspect::tests(),
         jail::tests(),
         pins::tests(),
+        cache::tests(),
     ];
     tests::suite::run("image", suites.into_iter().flatten().collect())
 }

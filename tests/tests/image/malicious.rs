@@ -7,12 +7,12 @@ use tests::suite::{Need, Test};
 
 use crate::archive::{More, Tar, sha256};
 use crate::build;
-use crate::containers::{config, layers, layout, saved};
+use crate::containers::{CONFIG, config, layers, layout, saved};
 
 /// What makes an archive, and words of the line that refuses it.
 type Row = (&'static str, fn() -> Vec<u8>, &'static [&'static str]);
 
-const ROWS: [Row; 29] = [
+const ROWS: [Row; 37] = [
     (
         "absolute_path",
         || Tar::default().file("/etc/passwd", b"x").bytes(),
@@ -118,6 +118,26 @@ const ROWS: [Row; 29] = [
         &["\"0/layer.tar\"", "digest"],
     ),
     ("wrong_blob_digest", wrong_blob, &["does not have its digest"]),
+    ("config_huge_environment", || configured(&env(5 << 20)), &["\"config.json\"", "too long"]),
+    ("config_long_environment", || configured(&env(300 << 10)), &["longer than 256 KiB"]),
+    (
+        "config_entrypoint_of_10_mb",
+        || configured(&format!(r#""Entrypoint":["{}"]"#, "x".repeat(10 << 20))),
+        &["\"config.json\"", "too long"],
+    ),
+    ("config_nul", || configured(r#""Env":["A=\u0000"]"#), &["Env", "not as the standard"]),
+    (
+        "config_nul_in_command",
+        || configured(r#""Cmd":["\u0000"]"#),
+        &["Cmd", "not as the standard"],
+    ),
+    ("config_user_is_a_path", || configured(r#""User":"../x""#), &["User", "not as the standard"]),
+    ("config_no_list", || configured(r#""Entrypoint":{}"#), &["Entrypoint", "not as the standard"]),
+    (
+        "config_relative",
+        || configured(r#""WorkingDir":"x""#),
+        &["WorkingDir", "not as the standard"],
+    ),
     (
         "layer_that_is_not_there",
         || {
@@ -135,7 +155,8 @@ const ROWS: [Row; 29] = [
 
 pub fn tests() -> Vec<Test> {
     let rows = ROWS.into_iter().map(|(name, make, words)| {
-        Test::new(format!("malicious::{name}"), &[], move || refused(&make(), words))
+        let limit = if name.starts_with("config_") { &[][..] } else { &LIMIT };
+        Test::new(format!("malicious::{name}"), &[], move || refused(&make(), limit, words))
     });
     let own = [
         Test::new("malicious::bomb_gzip", &[Need::Tool("gzip")], || bomb("gzip", "source.gz")),
@@ -151,12 +172,24 @@ pub fn tests() -> Vec<Test> {
 /// Nothing of a mebibyte and more is taken.
 const LIMIT: [&str; 2] = ["--max-size", "1M"];
 
-fn refused(archive: &[u8], words: &[&str]) {
+fn refused(archive: &[u8], limit: &[&str], words: &[&str]) {
     let dir = Scratch::new();
     dir.write("source", archive);
-    let end = build(&dir, "source", &LIMIT);
+    let end = build(&dir, "source", limit);
     end.exits(125).explains(words).explains(&["cannot build an image of \"source\": "]).prints("");
     assert_eq!(dir.list(), ["source"], "something is left");
+}
+
+/// A container image that wants to be run like this.
+fn configured(parts: &str) -> Vec<u8> {
+    let config = config(&layers()).replace(CONFIG, &format!("{{{parts}}}"));
+    saved(&layers(), &config).bytes()
+}
+
+/// An environment of so many bytes.
+fn env(length: usize) -> String {
+    let variable = format!("\"A={}\"", "x".repeat(1000));
+    format!("\"Env\":[{}]", vec![variable; length / 1000].join(","))
 }
 
 fn link(kind: EntryType, target: &str) -> Vec<u8> {

@@ -10,6 +10,7 @@
 //! | [`disks`] | what is written is in the image, and a read-only one is left alone |
 //! | [`files`] | files that come in and out, and a root on a disk |
 //! | [`roots`] | root file systems of every kind |
+//! | [`containers`] | sources as roots, and how a container image wants to be run |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
 //!
@@ -18,6 +19,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod commands;
+mod containers;
 mod disks;
 mod ends;
 mod files;
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         disks::tests(),
         files::tests(),
         roots::tests(),
+        containers::tests(),
         ends::tests(),
         own_init::tests(),
     ];

@@ -1,9 +1,14 @@
 //! How a container image wants to be run, kept behind the file system that was made of it, where the
-//! kernel does not look: a mark, the length of the text in 64 bits, and the text, a JSON object.
+//! kernel does not look: a JSON object, its length in 64 bits, and a mark, with which the image ends. So the
+//! launcher knows by sixteen bytes whether there is something to ask for.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::execution::Execution;
 use crate::source::Window;
 use crate::squashfs::ALIGNMENT;
 use crate::squashfs::output::Output;
@@ -11,7 +16,8 @@ use crate::squashfs::output::Output;
 const MARK: [u8; 16] = *b"casemate-config\0";
 /// The longest text in bytes.
 pub const LENGTH_MAX: usize = 256 << 10;
-const HEAD: usize = MARK.len() + 8;
+/// Length of what is behind the text.
+const FOOT: u64 = MARK.len() as u64 + 8;
 
 /// Writes a configuration, unless there is nothing in it.
 pub fn write(output: &mut Output, config: &Map<String, Value>) -> Result<(), Error> {
@@ -20,36 +26,55 @@ pub fn write(output: &mut Output, config: &Map<String, Value>) -> Result<(), Err
     }
     let text = serde_json::to_vec(config).map_err(|error| Error::Write(error.into()))?;
     if text.len() > LENGTH_MAX {
-        return Err(Error::Container("its configuration is too long".to_owned()));
+        let text = format!("its configuration is longer than {} KiB", LENGTH_MAX >> 10);
+        return Err(Error::Container(text));
     }
-    output.append(&MARK)?;
-    output.append(&(text.len() as u64).to_le_bytes())?;
+    let before = (output.position() + text.len() as u64 + FOOT).next_multiple_of(ALIGNMENT)
+        - output.position()
+        - text.len() as u64
+        - FOOT;
+    output.append(&vec![0; usize::try_from(before).unwrap_or(0)])?;
     output.append(&text)?;
-    output.align(ALIGNMENT)
+    output.append(&(text.len() as u64).to_le_bytes())?;
+    output.append(&MARK).map(drop)
 }
 
-/// Reads the configuration behind a file system of `bytes` bytes, as text without any control
-/// character and with nothing but ASCII in it; `None` where there is none.
-pub fn read(image: Window, bytes: u64) -> Result<Option<String>, Error> {
-    let at = bytes.next_multiple_of(ALIGNMENT);
-    let Some(head) = read_part(image, at, HEAD)? else { return Ok(None) };
-    let (mark, length) = head.split_at(MARK.len());
+/// True when an image, `length` bytes long, ends with the mark.
+pub fn is_in(image: &File, length: u64) -> bool {
+    let mut mark = [0; MARK.len()];
+    let at = length.checked_sub(MARK.len() as u64);
+    at.is_some_and(|at| image.read_exact_at(&mut mark, at).is_ok()) && mark == MARK
+}
+
+/// Reads the configuration of an image, `length` bytes long; `None` where there is none.
+pub fn read(image: Window, length: u64) -> Result<Option<Map<String, Value>>, Error> {
+    let Some(foot) = length.checked_sub(FOOT) else { return Ok(None) };
+    let Some(bytes) = read_part(image, foot, FOOT)? else { return Ok(None) };
+    let (size, mark) = bytes.split_at(8);
     if mark != MARK {
         return Ok(None);
     }
     let damaged = || Error::Image("its container configuration makes no sense");
-    let length = u64::from_le_bytes(length.try_into().map_err(|_| damaged())?);
-    let length = usize::try_from(length).ok().filter(|length| *length <= LENGTH_MAX);
-    let text = read_part(image, at + HEAD as u64, length.ok_or_else(damaged)?)?;
-    let config: Map<String, Value> =
-        serde_json::from_slice(&text.ok_or_else(damaged)?).map_err(|_| damaged())?;
-    let text = serde_json::to_string(&config).map_err(|_| damaged())?;
-    Ok(Some(ascii(&text)))
+    let size = u64::from_le_bytes(size.try_into().map_err(|_| damaged())?);
+    let at = foot.checked_sub(size).filter(|_| size <= LENGTH_MAX as u64).ok_or_else(damaged)?;
+    let text = read_part(image, at, size)?.ok_or_else(damaged)?;
+    serde_json::from_slice(&text).map(Some).map_err(|_| damaged())
 }
 
-fn read_part(image: Window, at: u64, length: usize) -> Result<Option<Vec<u8>>, Error> {
-    let Ok(mut part) = image.part(at, length as u64) else { return Ok(None) };
-    let mut bytes = vec![0; length];
+/// A configuration as text without any control character and with nothing but ASCII in it.
+pub fn to_text(config: &Map<String, Value>) -> Result<String, Error> {
+    let text = serde_json::to_string(config);
+    Ok(ascii(&text.map_err(|_| Error::Image("its container configuration makes no sense"))?))
+}
+
+/// How an image wants to be run; nothing, where it does not say.
+pub fn execution(image: Window, length: u64) -> Result<Execution, Error> {
+    Execution::of(&read(image, length)?.unwrap_or_default())
+}
+
+fn read_part(image: Window, at: u64, length: u64) -> Result<Option<Vec<u8>>, Error> {
+    let Ok(mut part) = image.part(at, length) else { return Ok(None) };
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     std::io::Read::read_exact(&mut part, &mut bytes).map_err(Error::of_reading)?;
     Ok(Some(bytes))
 }

@@ -12,6 +12,7 @@
 //! | [`unpack`] | from what a guest has written to a directory |
 //! | [`squashfs`] | the image's format, written |
 //! | [`inspect`], [`config`] | the image's format, read; the container configuration kept in it |
+//! | [`execution`] | what of it says how to run the image |
 //!
 //! Invariants: no path is opened but below the one directory that is unpacked into, and nothing is executed
 //! here. The source is read and the image is written by position, each through one descriptor. What is kept in memory has a constant bound.
@@ -20,6 +21,7 @@ pub mod archive;
 pub mod build;
 pub mod config;
 pub mod error;
+pub mod execution;
 pub mod header;
 pub mod inspect;
 pub mod life;

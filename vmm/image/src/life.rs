@@ -4,6 +4,7 @@
 //! one descriptor, writes another, and tells the launcher. Nothing is opened, and nothing is closed.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -23,11 +24,13 @@ use crate::unpack::{self, Unpacked};
 use crate::word::Word;
 
 /// Private memory in bytes: room for as many entries and names as [`crate::tree`] takes.
-const MEMORY: u64 = 1 << 30;
+pub const MEMORY: u64 = 1 << 30;
 /// The same for unpacking: room for what [`crate::unpack`] keeps of names.
-const UNPACK_MEMORY: u64 = 128 << 20;
+pub const UNPACK_MEMORY: u64 = 128 << 20;
 /// Address space besides that in bytes: the program and its stack.
 const ADDRESS_SPACE: u64 = 256 << 20;
+/// The most that is said of an image, in bytes: text of which every byte is escaped.
+pub const FOUND_MAX: u64 = 6 * config::LENGTH_MAX as u64;
 /// The least that is copied between two words on progress, in bytes, and the most of such words.
 const STEP: u64 = 4 << 20;
 const STEPS: u64 = 256;
@@ -139,13 +142,21 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
         Task::Inspect => {
             let image = Window::all(source, length);
             let (shape, counts) = inspect::inspect(image)?;
-            if let Some(config) = config::read(image, shape.bytes)? {
-                let mut result = result;
-                std::io::Write::write_all(&mut result, config.as_bytes()).map_err(Error::Write)?;
+            if let Some(config) = config::read(image, length)? {
+                say(result, config::to_text(&config)?.as_bytes())?;
             }
             Ok(Word::Inspected(shape, counts))
         }
+        Task::Execution => {
+            let execution = config::execution(Window::all(source, length), length)?;
+            say(result, &execution.encode())?;
+            Ok(Word::Told)
+        }
     }
+}
+
+fn say(mut result: &File, bytes: &[u8]) -> Result<(), Error> {
+    result.write_all(bytes).map_err(Error::Write)
 }
 
 /// What the process is limited to. `next`: the number that the filter's listener will have; there is
@@ -153,8 +164,7 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
 pub fn limits(task: Task, next: u64) -> Vec<(Resource, u64)> {
     let longest = match task {
         Task::Build { most, .. } => build::most_written(most),
-        // Text of which every byte is escaped.
-        Task::Inspect => 6 * config::LENGTH_MAX as u64,
+        Task::Inspect | Task::Execution => FOUND_MAX,
         Task::Unpack { most } => most,
     };
     let unpacks = matches!(task, Task::Unpack { .. });
@@ -179,7 +189,9 @@ pub fn rules(task: Task, file: RawFd) -> Vec<Rule> {
         Task::Build { .. } => {
             vec![rule(libc::SYS_pwrite64, "pwrite64", result, "write the image")]
         }
-        Task::Inspect => vec![rule(libc::SYS_write, "write", result, "the configuration")],
+        Task::Inspect | Task::Execution => {
+            vec![rule(libc::SYS_write, "write", result, "what is found")]
+        }
         // Where a path leads no filter can see: that is Landlock's part, and openat2's.
         Task::Unpack { .. } => vec![
             rule(libc::SYS_openat2, "openat2", result, "make a file"),
@@ -205,7 +217,7 @@ mod tests {
 
     #[test]
     fn six_calls_and_only_its_own_descriptors() {
-        for task in [Task::Inspect, Task::Build { most: 1, plain: false }] {
+        for task in [Task::Inspect, Task::Execution, Task::Build { most: 1, plain: false }] {
             let rules = rules(task, 1);
             assert_eq!(rules.len(), 6);
             for rule in rules {

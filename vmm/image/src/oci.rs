@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Name};
+use crate::execution::Execution;
 use crate::outer::{Names, Outer};
 
 /// The most layers: what Docker has room for.
@@ -114,6 +115,8 @@ pub fn read(outer: &Outer) -> Result<Container, Error> {
         .collect::<Result<_, Error>>()?;
     let mut kept = config.config.unwrap_or_default();
     kept.retain(|key, value| KEPT.contains(&key.as_str()) && !value.is_null());
+    // What could not be run is not built.
+    Execution::of(&kept)?;
     Ok(Container { layers, config: kept })
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 3 | status pipe |
 //! | 5 | the source, or the image to inspect: a regular file, for reading |
-//! | 6 | the image to build, or the directory to unpack into, or an empty file for the configuration found: for writing |
+//! | 6 | the image to build, or the directory to unpack into, or an empty file for what is found: for writing |
 //! | 8 | the go: a pipe from the launcher |
 
 use std::ffi::OsString;
@@ -35,6 +35,8 @@ pub enum Task {
         /// How much may come out, in bytes.
         most: u64,
     },
+    /// Say how an image wants to be run.
+    Execution,
 }
 
 /// Everything the process is told.
@@ -53,6 +55,7 @@ impl Order {
             Task::Build { most, plain } => format!("build={most},{plain}"),
             Task::Inspect => "inspect".to_owned(),
             Task::Unpack { most } => format!("unpack={most}"),
+            Task::Execution => "execution".to_owned(),
         };
         ["casemate-image".to_owned(), task, format!("layers={}", self.layers.to_text())]
             .map(OsString::from)
@@ -67,6 +70,7 @@ impl Order {
             unpack if unpack.starts_with("unpack=") => {
                 Task::Unpack { most: unpack.strip_prefix("unpack=")?.parse().ok()? }
             }
+            "execution" => Task::Execution,
             build => {
                 let (most, plain) = build.strip_prefix("build=")?.split_once(',')?;
                 Task::Build { most: most.parse().ok()?, plain: plain.parse().ok()? }
@@ -88,9 +92,12 @@ mod tests {
 
     #[test]
     fn orders_survive_the_way() {
-        for task in
-            [Task::Inspect, Task::Build { most: u64::MAX, plain: true }, Task::Unpack { most: 7 }]
-        {
+        for task in [
+            Task::Inspect,
+            Task::Execution,
+            Task::Build { most: u64::MAX, plain: true },
+            Task::Unpack { most: 7 },
+        ] {
             let order = Order { task, layers: Layers::ALL };
             assert_eq!(Order::from_args(&order.to_args()), Some(order));
             assert_eq!(Order::from_args(&order.to_args()[1..]), None);

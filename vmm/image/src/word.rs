@@ -61,6 +61,8 @@ pub enum Word {
     Inspected(Shape, Option<Counts>),
     /// What the guest has written came out: so many files, and so many bytes in them.
     Unpacked(u64, u64),
+    /// How the image wants to be run is told.
+    Told,
     /// It cannot be done, and why.
     Failed(String),
 }
@@ -108,6 +110,7 @@ impl Word {
                 text = reason.as_bytes();
                 5
             }
+            Self::Told => 7,
         };
         let text = text.get(..WORD - TEXT_AT).unwrap_or(text);
         let mut bytes = [0; WORD];
@@ -143,6 +146,7 @@ impl Word {
                 let text = bytes[TEXT_AT..].get(..length)?;
                 Self::Failed(String::from_utf8_lossy(text).into_owned())
             }
+            7 => Self::Told,
             _ => return None,
         })
     }
@@ -162,6 +166,7 @@ mod tests {
             Word::Built(counts, 7, 8),
             Word::Inspected(shape, Some(counts)),
             Word::Inspected(shape, None),
+            Word::Told,
             Word::Failed("x".repeat(WORD - TEXT_AT)),
         ];
         for word in words {

@@ -12,7 +12,8 @@ fn sample(name: &str) -> &'static str {
         ("SOURCE", "root.tar"),
         ("DIR", "sub/dir"),
         ("K=V", "A=1\n\t2"),
-        ("UID", "1000:5"),
+        ("USER", "1000:5"),
+        ("PROGRAM", "/bin/sh"),
         ("NAME", "guest"),
         ("SIZE", "128M"),
         ("N", "3"),
@@ -172,5 +173,6 @@ fn the_command_line_is_refused_in_the_same_words_with_a_profile() {
         let Refusal::Usage(plain) = plain else { panic!("{plain:?}") };
         assert_eq!(config("run", "mem = 64\n", wrong), Err(plain));
     }
-    assert!(config("run", "mem = 64\n", &[]).unwrap_err().contains("COMMAND"));
+    // The command may be the image's.
+    assert!(config("run", "mem = 64\n", &[]).is_ok());
 }

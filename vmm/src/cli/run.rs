@@ -24,18 +24,28 @@ pub struct RunArgs {
     /// The kernel's modules [default: lib/modules/VERSION beside the kernel's directory]
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
-    /// Root file system, a raw squashfs, ext4 or erofs image [default: the one quickstart made]
+    /// Root file system: a raw squashfs, ext4 or erofs image, or what one is built of and kept
+    /// in the cache: a directory, a container image, .tar, .tar.gz, .tgz, .tar.zst or .tzst
+    /// [default: the image quickstart made]
     #[arg(long, value_name = "IMAGE[,sha256=HEX]", value_parser = parse_file)]
     pub rootfs: Option<FileArg>,
-    /// Set a variable in the command's environment
+    /// How much the cache of built images may hold
+    #[arg(long, value_name = "SIZE", default_value = limits::IMAGES,
+          value_parser = limits::parse_bytes)]
+    pub image_cache_size: u64,
+    /// What is executed in place of the image's entrypoint and command; '' for neither
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<OsString>,
+    /// Set a variable in the command's environment, on top of the image's
     #[arg(long, value_name = "K=V", value_parser = parse_env)]
     pub env: Vec<OsString>,
-    /// Directory to run the command in [default: /]
+    /// Directory to run the command in [default: the image's, else /]
     #[arg(long, value_name = "DIR")]
     pub workdir: Option<OsString>,
-    /// Numeric user to run the command as; the group is the same number unless given
-    #[arg(long, value_name = "UID[:GID]", value_parser = parse_user)]
-    pub user: Option<(u32, u32)>,
+    /// User to run the command as, by its name in the guest or a number, which is the group's
+    /// too unless that is given [default: the image's, else root]
+    #[arg(long, value_name = "USER[:GROUP]", value_parser = parse_user)]
+    pub user: Option<OsString>,
     /// The guest's host name [default: casemate]
     #[arg(long, value_name = "NAME", value_parser = parse_hostname)]
     pub hostname: Option<String>,
@@ -79,8 +89,9 @@ pub struct RunArgs {
     pub console: Option<PathBuf>,
     #[command(flatten)]
     pub common: CommonArgs,
-    /// The command to run, and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    /// The command to run, and its arguments: in place of the image's command, and the arguments
+    /// of its entrypoint if it has one
+    #[arg(last = true, value_name = "COMMAND")]
     pub argv: Vec<OsString>,
 }
 

@@ -184,11 +184,23 @@ pub fn parse_env(text: &str) -> Result<OsString, String> {
     }
 }
 
-pub fn parse_user(text: &str) -> Result<(u32, u32), String> {
-    let id = |id: &str| id.parse().map_err(|_| format!("{id:?} is not a number"));
-    match text.split_once(':') {
-        Some((uid, gid)) => Ok((id(uid)?, id(gid)?)),
-        None => Ok((id(text)?, id(text)?)),
+/// `USER[:GROUP]`, each a name or a number; a number alone is the group's too. Who that is, is for the
+/// guest to say.
+pub fn parse_user(text: &str) -> Result<OsString, String> {
+    let wrong = || format!("{text:?} is neither USER nor USER:GROUP, names or numbers");
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let good = |part: &&str| {
+        let plain = part.bytes().all(|byte| byte.is_ascii_graphic() && !b":/".contains(&byte));
+        let known = !is_number(part) || part.parse::<u32>().is_ok_and(|id| id != u32::MAX);
+        plain && known && (1..=128).contains(&part.len()) && !part.starts_with('-')
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() > 2 || !parts.iter().all(good) {
+        return Err(wrong());
+    }
+    match parts[..] {
+        [user] if is_number(user) => Ok(format!("{user}:{user}").into()),
+        _ => Ok(text.into()),
     }
 }
 
@@ -328,9 +340,13 @@ mod tests {
         for text in wrong {
             assert_eq!(parse_disk(&text).ok(), None, "{text}");
         }
-        assert_eq!(parse_user("1000").ok(), Some((1000, 1000)));
-        assert_eq!(parse_user("1000:5").ok(), Some((1000, 5)));
-        for bad in ["", "root", "1:", ":1", "1:2:3", "-1", "4294967296"] {
+        let users = [("1000", "1000:1000"), ("1000:5", "1000:5"), ("app", "app"), ("a:b", "a:b")];
+        for (text, expected) in users {
+            assert_eq!(parse_user(text).ok(), Some(expected.into()), "{text}");
+        }
+        let long = "u".repeat(129);
+        for bad in ["", "a b", "1:", ":1", "1:2:3", "-1", "4294967295", "4294967296", "../x", &long]
+        {
             assert!(parse_user(bad).is_err(), "{bad}");
         }
         assert!(parse_env("A=").is_ok() && parse_env("=b").is_err() && parse_env("A").is_err());

@@ -34,7 +34,17 @@ pub struct LeftOut {
     pub mounts: u64,
 }
 
-/// Opens what an image is to be made of: a directory, or a regular file.
+/// What the name of an archive ends with that an image is to be built of for a run.
+const ARCHIVES: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+
+/// True for what an image has to be built of before it can be run: a directory, or an archive by its name.
+/// No file is looked into for that.
+pub fn is_source(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    path.is_dir() || ARCHIVES.iter().any(|end| name.ends_with(end.as_bytes()))
+}
+
+/// Opens what an image is to be made of: a directory; `None` for what is none.
 pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(rustix::fs::CWD, path, flags, Mode::empty()) {

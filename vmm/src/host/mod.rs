@@ -20,6 +20,7 @@ use worker::plan::Backing;
 
 use crate::cli::{Access, DiskArg};
 
+pub mod cache;
 mod control;
 pub mod directory;
 pub mod kernel;
@@ -117,16 +118,8 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
             _ => error,
         },
     )?;
-    let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
-    if size == 0 {
-        bail!("cannot use {what} {path:?}: it is empty");
-    }
-    if size % SECTOR != 0 {
-        bail!(
-            "cannot use {what} {path:?}: its size, {size} bytes, is no multiple of {SECTOR} \
-             (truncate -s %{SECTOR} FILE makes it one)"
-        );
-    }
+    let sectors = sectors(what, path, &file)?;
+    let size = sectors * SECTOR;
     if matches!(disk.access, Access::Ephemeral(_)) && size > overlay::SIZE_MAX {
         let most = overlay::SIZE_MAX >> 40;
         bail!(
@@ -149,12 +142,33 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
         Err(errno) => return Err(errno).with_context(|| format!("cannot lock {what} {path:?}")),
     }
     sum::check(what, path, &file, disk.sum.as_ref())?;
-    let shape = Shape { sectors: size / SECTOR, read_only: disk.access == Access::Read };
+    let shape = Shape { sectors, read_only: disk.access == Access::Read };
     let (backing, copy) = match disk.access {
         Access::Ephemeral(most) => (Backing::Copy(most), Some(temporary()?)),
         Access::Read | Access::Write => (Backing::Image, None),
     };
     Ok(Image { file, shape, backing, copy, rates: disk.rates })
+}
+
+/// The image that a file is which is open for reading, and locked where that is needed.
+pub fn read_only(what: &str, path: &Path, file: File) -> Result<Image> {
+    let shape = Shape { sectors: sectors(what, path, &file)?, read_only: true };
+    Ok(Image { file, shape, backing: Backing::Image, copy: None, rates: Rates::NONE })
+}
+
+/// Length of an image in sectors, of which it has to have one at least.
+fn sectors(what: &str, path: &Path, file: &File) -> Result<u64> {
+    let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
+    if size == 0 {
+        bail!("cannot use {what} {path:?}: it is empty");
+    }
+    if size % SECTOR != 0 {
+        bail!(
+            "cannot use {what} {path:?}: its size, {size} bytes, is no multiple of {SECTOR} \
+             (truncate -s %{SECTOR} FILE makes it one)"
+        );
+    }
+    Ok(size / SECTOR)
 }
 
 fn is_denied(error: &std::io::Error) -> bool {

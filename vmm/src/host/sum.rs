@@ -25,6 +25,13 @@ impl fmt::Display for Sum {
     }
 }
 
+impl Sum {
+    /// The SHA-256 of a text.
+    pub fn of_text(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+}
+
 impl FromStr for Sum {
     type Err = String;
 
@@ -81,7 +88,12 @@ pub fn of(file: &File) -> std::io::Result<Sum> {
 pub fn check(what: &str, path: &Path, file: &File, wanted: Option<&Sum>) -> Result<()> {
     let Some(wanted) = wanted else { return Ok(()) };
     let found = of(file).with_context(|| format!("cannot read {what} {path:?}"))?;
-    if found != *wanted {
+    compare(what, path, &found, Some(wanted))
+}
+
+/// Refuses a file whose SHA-256 is `found` and not `wanted`.
+pub fn compare(what: &str, path: &Path, found: &Sum, wanted: Option<&Sum>) -> Result<()> {
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
         bail!("cannot use {what} {path:?}: its SHA-256 is {found}, and has to be {wanted}");
     }
     Ok(())

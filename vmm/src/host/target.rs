@@ -57,6 +57,19 @@ impl Target {
         }
     }
 
+    /// The same, to be published under another name in the same directory.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.path.set_file_name(name);
+        self
+    }
+
+    /// Opens the file for reading. It never gets a name.
+    pub fn reopen(&self) -> Result<File> {
+        let path = format!("/proc/self/fd/{}", self.file().as_raw_fd());
+        File::open(path).with_context(|| format!("cannot open {:?} again", self.path))
+    }
+
     /// Gives the file its name, in place of what had it. It is on the disk by then.
     pub fn publish(self) -> Result<()> {
         let path = &self.path;

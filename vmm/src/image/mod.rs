@@ -3,32 +3,34 @@
 //! The launcher opens the source and the target and looks into neither: a [jailed](crate::companion) process
 //! does. A directory becomes an archive first, so that this process needs no path.
 
-use std::fs::File;
-use std::io::{Read, Seek};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use image::order::{Order, Task};
+use image::order::Task;
 pub use image::unpack::most_read;
 use image::word::Word;
-use rustix::fs::{MemfdFlags, memfd_create};
-use worker::jail::layers::{Layer, Layers};
+use worker::jail::layers::Layer;
 
-use crate::host::directory::{self, LeftOut, Most};
 use crate::host::target::Target;
 use crate::host::{self, sum};
 use crate::layers;
 use crate::limits;
-use crate::messages::complain;
 use crate::say;
-use crate::spawn;
 
+mod build;
+mod cached;
 mod job;
 mod progress;
+mod root;
 mod text;
 
+pub use build::of_directory;
+pub use job::in_memory;
+pub use root::Root;
+
+use build::{Built, Input, Recipe};
+use cached::{ListArgs, PruneArgs};
 use job::Job;
 use progress::Progress;
 use text::Inspected;
@@ -63,6 +65,10 @@ pub enum ImageCommand {
     /// Say what is in a squashfs image, and its SHA-256
     #[command(after_help = EXIT_STATUS)]
     Inspect(InspectArgs),
+    /// List the images that runs have built and kept, the longest unused first
+    List(ListArgs),
+    /// Remove such images, the longest unused first, but none that is in use
+    Prune(PruneArgs),
 }
 
 /// What `image build` takes.
@@ -102,79 +108,22 @@ pub fn run(args: &ImageArgs) -> Result<()> {
     match &args.command {
         ImageCommand::Build(args) => build(args),
         ImageCommand::Inspect(args) => inspect(args),
+        ImageCommand::List(args) => cached::list(args),
+        ImageCommand::Prune(args) => cached::prune(args),
     }
 }
 
 /// Builds an image.
 fn build(args: &BuildArgs) -> Result<()> {
     let BuildArgs { source: path, output, max_size, plain, insecure_allow_missing: missing } = args;
-    let directory = directory::open(path)?;
-    let file = if directory.is_some() { None } else { Some(host::open("source", path)?) };
+    let recipe = Recipe { path, most: *max_size, plain: *plain, missing };
+    let input = Input::open(path)?;
     let target = Target::new(output)?;
     let mut progress = Progress::new();
-    let (source, left_out) = match (directory, file) {
-        (Some(root), _) => {
-            let spool = target.beside()?;
-            let tell = &mut |bytes| progress.collected(bytes);
-            let most = Most { bytes: *max_size, option: "--max-size" };
-            directory::archive(root, spool, target.replaces(), most, tell)
-                .with_context(|| format!("cannot build an image of {path:?}"))?
-        }
-        (None, Some(file)) => (file, LeftOut::default()),
-        (None, None) => bail!("cannot open source {path:?}"),
-    };
-    let order = Order {
-        task: Task::Build { most: *max_size, plain: *plain },
-        layers: spawn::without_missing(Layers::ALL, missing),
-    };
-    let job = Job { order, source: source.as_fd(), result: target.file().as_fd(), missing };
-    let failed = || format!("cannot build an image of {path:?}");
-    let word = job.run(|done, all| progress.copied(done, all)).with_context(failed)?;
-    progress.clear();
-    let Word::Built(counts, length, attributes) = word else { bail!(OTHER_ANSWER) };
-    check_length(target.file(), length)?;
-    let sum = sum::of(target.file()).context("cannot read the image")?;
+    let source = recipe.source(input, &target, &mut progress)?;
+    let Built { sum, inodes, length } = recipe.build(&source, &target, &mut progress)?;
     target.publish()?;
-    mention(left_out, attributes);
-    say(&format!("{sum}  {} ({} inodes, {length} bytes)\n", output.display(), counts.inodes))
-}
-
-/// An image of a directory, in a file without a name.
-pub fn of_directory(path: &Path, most: Most, missing: &[Layer]) -> Result<File> {
-    let root = directory::open(path)?.with_context(|| format!("{path:?} is no directory"))?;
-    let (source, left_out) = directory::archive(root, host::temporary()?, None, most, &mut |_| {})?;
-    let image = host::temporary()?;
-    // What is in the archive was counted already.
-    let order = Order {
-        task: Task::Build { most: most.bytes, plain: true },
-        layers: spawn::without_missing(Layers::ALL, missing),
-    };
-    let job = Job { order, source: source.as_fd(), result: image.as_fd(), missing };
-    let Word::Built(_, length, attributes) = job.run(|_, _| {})? else { bail!(OTHER_ANSWER) };
-    check_length(&image, length)?;
-    mention(left_out, attributes);
-    Ok(image)
-}
-
-/// The file is as long as it was said to be: whoever wrote it may have been taken over by the source.
-fn check_length(file: &File, length: u64) -> Result<()> {
-    let found = file.metadata().context("cannot look at the image")?.len();
-    if found != length {
-        bail!("cannot use the image: it is {found} bytes long, and was said to be {length}");
-    }
-    Ok(())
-}
-
-/// Tells what is not in the image.
-fn mention(left_out: LeftOut, attributes: u64) {
-    let rows = [
-        (left_out.sockets, "sockets"),
-        (left_out.mounts, "directories' contents that are other file systems"),
-        (attributes, "extended attributes that squashfs has no place for"),
-    ];
-    for (count, what) in rows.into_iter().filter(|(count, _)| *count > 0) {
-        complain(&format!("left out: {count} {what}"));
-    }
+    say(&format!("{sum}  {} ({inodes} inodes, {length} bytes)\n", output.display()))
 }
 
 /// Looks into an image and prints what is found.
@@ -183,28 +132,21 @@ fn inspect(args: &InspectArgs) -> Result<()> {
     let file = host::open("image", path)?;
     let size = file.metadata().with_context(|| format!("cannot look at image {path:?}"))?.len();
     let sum = sum::of(&file).with_context(|| format!("cannot read image {path:?}"))?;
-    let config = memfd_create("config", MemfdFlags::CLOEXEC).context("cannot make a memfd")?;
-    let layers = spawn::without_missing(Layers::ALL, missing);
-    let order = Order { task: Task::Inspect, layers };
-    let job = Job { order, source: file.as_fd(), result: config.as_fd(), missing };
-    let word = job.run(|_, _| {}).with_context(|| format!("cannot inspect {path:?}"))?;
+    let job = Job { task: Task::Inspect, source: &file, missing };
+    let (word, found) = job.find().with_context(|| format!("cannot inspect {path:?}"))?;
     let Word::Inspected(shape, counts) = word else { bail!(OTHER_ANSWER) };
-    let config = read_config(config.into())?;
+    let config = read_config(found)?;
     let inspected = Inspected::new(path, size, &sum, shape, counts, config);
     say(&if *json { inspected.to_json()? } else { inspected.to_text() })
 }
 
 /// What the process found, if it is what it should be: one JSON object without a control character.
-fn read_config(mut file: File) -> Result<Option<Box<serde_json::value::RawValue>>> {
-    let longest = 6 * image::config::LENGTH_MAX as u64;
-    let mut text = String::new();
-    file.rewind().context("cannot read the configuration")?;
-    file.take(longest).read_to_string(&mut text).context("cannot read the configuration")?;
-    if text.is_empty() {
+fn read_config(found: Vec<u8>) -> Result<Option<Box<serde_json::value::RawValue>>> {
+    if found.is_empty() {
         return Ok(None);
     }
-    let plain = text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) && text.starts_with('{');
-    let value = Some(text).filter(|_| plain);
-    let value = value.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
+    let plain = found.iter().all(|byte| (b' '..0x7f).contains(byte)) && found.starts_with(b"{");
+    let text = String::from_utf8(found).ok().filter(|_| plain);
+    let value = text.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
     value.map(Some).context("the configuration that was found is none")
 }

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use rustix::process::Resource;
-use worker::jail::limits;
-use worker::plan::{On, Plan, Role};
+use worker::plan::On;
 
 use super::State;
 
-/// Compares what is open with the plan, the filter's listener, and what KVM gives a vcpu worker.
+/// Compares what is open with the plan, the filter's listener, and what KVM gives a worker with vCPUs.
 pub fn descriptors(
-    plan: &Plan,
+    planned: &[(RawFd, On)],
+    cpus: u8,
     listener: Option<RawFd>,
     mut open: BTreeMap<RawFd, String>,
 ) -> State {
-    for (number, on) in plan.sealed_descriptors() {
-        let target = open.remove(&number).unwrap_or_default();
+    for (number, on) in planned {
+        let target = open.remove(number).unwrap_or_default();
         let as_planned = match on {
             On::Pipe => target.starts_with("pipe:"),
             On::Socket => target.starts_with("socket:"),
@@ -33,7 +33,7 @@ pub fn descriptors(
             return State::Partial(format!("the filter's listener is {target:?}"));
         }
     }
-    if let Role::Vcpu { cpus, .. } = plan.role {
+    if cpus > 0 {
         let machine = (0..cpus).map(|index| format!("anon_inode:kvm-vcpu:{index}"));
         let machine: Vec<String> = machine.chain(["anon_inode:kvm-vm".to_owned()]).collect();
         let all = open.len();
@@ -56,14 +56,9 @@ fn is_kvm(target: &str) -> bool {
     target == "/dev/kvm" || target.starts_with("anon_inode:kvm")
 }
 
-/// Compares /proc/PID/limits with what the plan sets, soft and hard.
-pub fn resource_limits(text: &str, plan: &Plan, listener: Option<RawFd>) -> State {
-    let next = listener.map_or(0, |number| u64::from(number.unsigned_abs()));
-    let mut wanted = limits::FROM_THE_START.to_vec();
-    wanted.extend(limits::for_the_loop(plan, next));
-    // Without a filter there is no listener to tell which number was next.
-    wanted.retain(|(resource, _)| listener.is_some() || *resource != Resource::Nofile);
-    for (resource, most) in wanted {
+/// Compares /proc/PID/limits with what was to be set, soft and hard.
+pub fn resource_limits(text: &str, wanted: &[(Resource, u64)]) -> State {
+    for &(resource, most) in wanted {
         let Some(name) = proc_name(resource) else { continue };
         let values = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         let mut values = values.split_ascii_whitespace();
@@ -102,7 +97,8 @@ mod tests {
     use devices::blk::Shape;
     use devices::throttle::Rates;
     use worker::jail::layers::Layers;
-    use worker::plan::{Backing, Device};
+    use worker::jail::limits;
+    use worker::plan::{Backing, Device, Plan, Role};
 
     use super::*;
 
@@ -144,7 +140,8 @@ mod tests {
     #[test]
     fn descriptors_are_those_of_the_plan_and_no_other() {
         for (plan, rows) in [(vcpu(), &VCPU[..]), (plan(BLK_ROLE), &BLK[..])] {
-            let check = |open| descriptors(&plan, Some(4), open);
+            let cpus = if matches!(plan.role, Role::Vcpu { .. }) { 2 } else { 0 };
+            let check = |open| descriptors(&plan.sealed_descriptors(), cpus, Some(4), open);
             assert_eq!(check(open(rows)), State::Active);
             for index in 0..rows.len() {
                 // One is missing, or is open on something else.
@@ -165,10 +162,11 @@ mod tests {
     #[test]
     fn every_limit_of_the_plan_is_compared() {
         let plan = plan(BLK_ROLE);
-        let mut rows: Vec<(&str, String)> = limits::FROM_THE_START
-            .into_iter()
-            .chain(limits::for_the_loop(&plan, 4))
-            .map(|(resource, most)| (proc_name(resource).unwrap(), most.to_string()))
+        let mut wanted = limits::FROM_THE_START.to_vec();
+        wanted.extend(limits::for_the_loop(&plan, 4));
+        let mut rows: Vec<(&str, String)> = wanted
+            .iter()
+            .map(|(resource, most)| (proc_name(*resource).unwrap(), most.to_string()))
             .collect();
         assert_eq!(rows.len(), 11);
         let text = |rows: &[(&str, String)]| {
@@ -176,10 +174,10 @@ mod tests {
                 rows.iter().map(|(name, most)| format!("{name:26}{most:21}{most:21}bytes\n"));
             lines.collect::<String>()
         };
-        assert_eq!(resource_limits(&text(&rows), &plan, Some(4)), State::Active);
+        assert_eq!(resource_limits(&text(&rows), &wanted), State::Active);
         for index in 0..rows.len() {
             let was = std::mem::replace(&mut rows[index].1, "unlimited".to_owned());
-            let found = resource_limits(&text(&rows), &plan, Some(4));
+            let found = resource_limits(&text(&rows), &wanted);
             assert!(matches!(found, State::Partial(_)), "{}", rows[index].0);
             rows[index].1 = was;
         }

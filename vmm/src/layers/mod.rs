@@ -12,7 +12,7 @@ mod floor;
 mod read_back;
 
 pub use floor::{Floor, Requirement, parse_layer, parse_requirement, remedy_for};
-pub use read_back::{Given, Subject, read_back};
+pub use read_back::{Given, Subject, next, read_back};
 
 /// How far a layer is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

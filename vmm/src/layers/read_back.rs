@@ -24,17 +24,18 @@ use std::io::ErrorKind;
 use std::os::fd::RawFd;
 
 use anyhow::{Context, Result};
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource};
 use rustix::thread::{CoreSchedulingScope, core_scheduling_cookie};
 use worker::jail::layers::{Layer, Layers};
-use worker::plan::Plan;
+use worker::jail::limits;
+use worker::plan::{On, Plan, Role};
 
 use super::as_planned::{descriptors, resource_limits};
 use super::{Finding, State};
 use crate::cgroup;
 use crate::host;
 
-/// What the launcher did for every worker of a sandbox, besides the worker's own layers.
+/// What the launcher did for every process of a sandbox, besides the process's own layers.
 #[derive(Clone, Debug)]
 pub struct Given {
     /// The layers that were asked for.
@@ -49,17 +50,56 @@ pub struct Given {
     pub gid: u32,
 }
 
-/// A sealed worker.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// What it was told to be.
-    pub plan: &'a Plan,
+/// A sealed process.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name.
+    pub name: String,
+    /// The descriptors that it keeps, and what each is open on.
+    pub descriptors: Vec<(RawFd, On)>,
+    /// How many vCPUs it has.
+    pub cpus: u8,
+    /// The limits that it sets, besides those from the start, the one on descriptors for the listener that
+    /// it has.
+    pub limits: Vec<(Resource, u64)>,
     /// The process.
     pub pid: libc::pid_t,
     /// The Landlock ABI in force, by its own word.
     pub landlock: u8,
     /// Number of its filter's listener.
     pub listener: Option<RawFd>,
+}
+
+impl Subject {
+    /// A worker with this plan.
+    pub fn worker(plan: &Plan, pid: libc::pid_t, landlock: u8, listener: Option<RawFd>) -> Self {
+        Self {
+            name: plan.name(),
+            descriptors: plan.sealed_descriptors(),
+            cpus: match plan.role {
+                Role::Vcpu { cpus, .. } => cpus,
+                _ => 0,
+            },
+            limits: limits::for_the_loop(plan, next(listener)),
+            pid,
+            landlock,
+            listener,
+        }
+    }
+
+    /// Every limit that can be compared.
+    fn all_limits(&self) -> Vec<(Resource, u64)> {
+        let mut all = limits::FROM_THE_START.to_vec();
+        all.extend(&self.limits);
+        // Without a filter there is no listener to tell which number was next.
+        all.retain(|(resource, _)| self.listener.is_some() || *resource != Resource::Nofile);
+        all
+    }
+}
+
+/// The number of the descriptor that was next when the limits were set.
+pub fn next(listener: Option<RawFd>) -> u64 {
+    listener.map_or(0, |number| u64::from(number.unsigned_abs()))
 }
 
 /// What differs from thread to thread.
@@ -69,8 +109,8 @@ struct Thread {
 }
 
 /// Reads back every layer of a sealed worker.
-pub fn read_back(subject: &Subject<'_>, given: &Given) -> Result<Vec<Finding>> {
-    let worker = subject.plan.name();
+pub fn read_back(subject: &Subject, given: &Given) -> Result<Vec<Finding>> {
+    let worker = subject.name.clone();
     let threads = threads(subject.pid)?;
     let findings = Layer::ALL.into_iter().map(|layer| {
         let state = if given.layers.has(layer) {
@@ -105,7 +145,7 @@ fn unreadable(error: anyhow::Error) -> Result<State> {
     }
 }
 
-fn state(layer: Layer, subject: &Subject<'_>, given: &Given, threads: &[Thread]) -> Result<State> {
+fn state(layer: Layer, subject: &Subject, given: &Given, threads: &[Thread]) -> Result<State> {
     let pid = subject.pid;
     Ok(match layer {
         Layer::UserNs => first_bad([
@@ -131,11 +171,11 @@ fn state(layer: Layer, subject: &Subject<'_>, given: &Given, threads: &[Thread])
             let open = host::tasks(pid, "fd")?.into_iter().filter_map(|(number, target)| {
                 Some((number.parse().ok()?, target.unwrap_or_default()))
             });
-            descriptors(subject.plan, subject.listener, open.collect())
+            descriptors(&subject.descriptors, subject.cpus, subject.listener, open.collect())
         }
         Layer::Limits => {
             let text = host::read_proc(pid, "limits")?;
-            resource_limits(&text, subject.plan, subject.listener)
+            resource_limits(&text, &subject.all_limits())
         }
         Layer::Capabilities => {
             let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];

@@ -40,7 +40,7 @@ const OUTPUT: u64 = 16 << 20;
 /// What `replay` takes.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A program: an input, or a finding, of the fuzz target, or what `--record` wrote
+    /// A program: an input, or a finding, of the fuzz target
     pub file: PathBuf,
     /// The fuzz target that the program is for
     #[arg(long, value_name = "NAME", default_value = "whole", value_parser = parse_target)]
@@ -85,7 +85,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
     let guest = guest(&script, knobs, disk, output)
         .with_context(|| format!("cannot replay {:?}", args.file))?;
     let limits = Limits { time: args.timeout, boot: Time(None), output: bounds() };
-    let end = crate::run(limits, &args.jail, || Ok(guest))?;
+    let end = crate::run(limits, &args.jail, || Ok(guest), Ok)?;
     let [image, output] = after.map(|file| left(&file?));
     let Script { done, left_out, .. } = script;
     let replay = Replay { knobs, done, left_out, image: image?, output: output? };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use image::config::{self, LENGTH_MAX};
+use image::execution::Execution;
 use image::inspect::inspect;
 use image::source::Window;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -61,8 +62,15 @@ pub fn drive(bytes: &[u8]) -> Result<(), String> {
             assert_eq!(kinds.iter().sum::<u64>(), shape.inodes, "{counts:?}");
             assert_eq!(counts.inodes, shape.inodes);
         }
-        let config = config::read(window, shape.bytes).map_err(|error| reason(&error))?;
-        assert!(config.is_none_or(|text| text.len() <= 6 * LENGTH_MAX && text.is_ascii()));
+        if let Some(config) = config::read(window, shape.bytes).map_err(|error| reason(&error))? {
+            let text = config::to_text(&config).map_err(|error| reason(&error))?;
+            assert!(text.len() <= 6 * LENGTH_MAX && text.is_ascii());
+            let execution =
+                config::execution(window, shape.bytes).map_err(|error| reason(&error))?;
+            let told = execution.encode();
+            assert!(told.len() <= 6 * LENGTH_MAX);
+            assert_eq!(Execution::decode(&told), Some(execution));
+        }
         Ok(())
     })
 }

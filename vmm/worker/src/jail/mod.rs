@@ -14,6 +14,7 @@
 //! | landlock | worker | [`landlock`] | every right the kernel knows is denied |
 //! | – | worker | [`heap`] | one heap for all threads, grown by brk alone |
 //! | – | worker | | set-up, closing as it goes |
+//! | – | worker | [`code`] | code that only set-up ran is no longer mapped |
 //! | limits | worker | [`limits`] | no new descriptor, process, memory beyond the plan |
 //! | seccomp | worker | [`seccomp`] | the allow-list |
 //!
@@ -28,6 +29,7 @@ use crate::fds::Inherited;
 use crate::plan::Plan;
 
 mod capabilities;
+pub mod code;
 mod descriptors;
 mod heap;
 mod landlock;
@@ -130,6 +132,7 @@ impl Jailed {
             limits::seal(&limits(descriptors::lowest_free()?))?;
         }
         let filter = seccomp::program(rules)?;
+        code::forget_start_up();
         let listener =
             if self.layers.has(Layer::Seccomp) { Some(seccomp::install(&filter)?) } else { None };
         Ok(Sealed { landlock: self.landlock, listener })
@@ -149,6 +152,7 @@ pub fn confine(rules: &[Rule]) -> Result<(), Error> {
     capabilities::drop_all()?;
     privileges::give_up()?;
     landlock::deny_all(true, None)?;
+    code::forget_start_up();
     seccomp::enforce(rules)
 }
 

@@ -1,0 +1,128 @@
+//! What is the same in every run: system calls, sizes of programs, memory. Kept within stored limits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use bare::Op;
+
+use crate::disk;
+use crate::footprint::footprint;
+use crate::sample::{Case, Series, Unit};
+use crate::subject::Bench;
+
+/// Requests of the run whose system calls are counted for each request.
+const REQUESTS: u64 = 1000;
+/// What a sandbox is made of.
+const PROGRAMS: [&str; 4] = ["casemate", "casemate-worker", "casemate-image", "casemate-agent"];
+/// A number may grow by this part before it is over its limit.
+const HEAD_ROOM: f64 = 0.05;
+
+/// Numbers that are the same however busy the machine is.
+pub fn repeatable(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
+    let mut cases = vec![
+        count("system calls of a run that ends at once", calls(bench, &[Op::Exit(0)], &[])?),
+        count("system calls for a block request", calls_of_a_request(bench)?),
+    ];
+    for program in PROGRAMS {
+        let size = std::fs::metadata(bench.program(program))
+            .with_context(|| format!("there is no {program}"))?
+            .len();
+        #[expect(clippy::cast_precision_loss, reason = "less than 2^52 bytes")]
+        let mebibytes = size as f64 / f64::from(1 << 20);
+        cases.push(one(&format!("size of {program}"), Unit::Mebibytes, mebibytes));
+    }
+    // Without its goals, which are compared with elsewhere.
+    for case in footprint(bench, rounds)? {
+        cases.extend(case.series.last().map(|ours| one(&case.name, case.unit, ours.median())));
+    }
+    Ok(cases)
+}
+
+/// Compares with the limits in `path`, by name.
+pub fn check(cases: &[Case], path: &Path) -> Result<()> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {path:?}"))?;
+    let limits: BTreeMap<String, f64> = serde_json::from_slice(&text)?;
+    let mut over = Vec::new();
+    for case in cases.iter().filter(|case| case.bench == "repeatable") {
+        let limit = limits.get(&case.name);
+        let limit = limit.with_context(|| format!("{path:?} has no limit for {:?}", case.name))?;
+        let value = case.series.first().map_or(f64::NAN, Series::median);
+        if value.is_nan() || value > limit * (1.0 + HEAD_ROOM) {
+            over.push(format!("{}: {value:.3}, and {limit:.3} is stored", case.name));
+        }
+    }
+    ensure!(over.is_empty(), "over their limits: {}", over.join("; "));
+    Ok(())
+}
+
+/// What a limits file for these numbers says.
+pub fn limits(cases: &[Case]) -> Result<String> {
+    let of = |case: &Case| {
+        let median = case.series.first().map_or(f64::NAN, Series::median);
+        (case.name.clone(), (median * 1000.0).round() / 1000.0)
+    };
+    let limits: BTreeMap<String, f64> =
+        cases.iter().filter(|case| case.bench == "repeatable").map(of).collect();
+    Ok(serde_json::to_string_pretty(&limits)? + "\n")
+}
+
+fn one(name: &str, unit: Unit, value: f64) -> Case {
+    let series = vec![Series { subject: "casemate".to_owned(), samples: vec![value] }];
+    Case { bench: "repeatable", name: name.to_owned(), unit, series, goal: None }
+}
+
+fn count(name: &str, value: f64) -> Case {
+    one(name, Unit::Count, value)
+}
+
+/// System calls that a block request adds to a run, in all processes.
+fn calls_of_a_request(bench: &Bench) -> Result<f64> {
+    let image = bench.path("image");
+    std::fs::write(&image, vec![0; 1 << 20]).context("cannot write an image")?;
+    let options = ["--disk".to_owned(), image.display().to_string()];
+    let with = calls(bench, &disk::requests_one_by_one(REQUESTS), &options)?;
+    let without = calls(bench, &disk::requests_one_by_one(0), &options)?;
+    #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+    Ok((with - without) / REQUESTS as f64)
+}
+
+/// System calls of all processes of a run, the fewest of some tries: waiting may take one more or less.
+fn calls(bench: &Bench, guest: &[Op], options: &[String]) -> Result<f64> {
+    let guest = bench.guest("counted.elf", guest)?;
+    let mut fewest = f64::INFINITY;
+    for _ in 0..5 {
+        let trace = bench.path("trace");
+        let run = bench.boot(&guest, options);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "signal=none", "-o"]).arg(&trace);
+        strace.arg(run.get_program()).args(run.get_args());
+        let status = strace.stdin(Stdio::null()).stdout(Stdio::null()).status();
+        let status = status.context("cannot run strace (Debian's package strace)")?;
+        if !status.success() {
+            bail!("casemate under strace ended with {status}");
+        }
+        let text = std::fs::read_to_string(&trace)?;
+        // A call that was interrupted by another process's is continued in a line of its own.
+        let calls = text.lines().filter(|line| line.contains('(') && !line.contains("resumed>"));
+        fewest = fewest.min(f64::from(u32::try_from(calls.count())?));
+    }
+    Ok(fewest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_may_grow_by_a_twentieth_and_each_has_to_have_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("limits.json");
+        std::fs::write(&path, limits(&[count("calls", 100.0)]).unwrap()).unwrap();
+        for (value, good) in [(90.0, true), (105.0, true), (105.1, false), (f64::NAN, false)] {
+            assert_eq!(check(&[count("calls", value)], &path).is_ok(), good, "{value}");
+        }
+        assert!(check(&[count("others", 1.0)], &path).is_err());
+    }
+}

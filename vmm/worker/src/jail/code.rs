@@ -1,0 +1,60 @@
+//! Gives back the memory of code that only start-up ran.
+#![expect(unsafe_code, reason = "the program headers and the pages of the program itself")]
+
+use std::ffi::{c_int, c_void};
+
+/// Unmaps the pages of this program's code and constants, which come back from the file when they are
+/// used again. So a process that has settled into its loop holds the pages of the loop alone. What was
+/// ever written, constants with relocations included, stays.
+pub fn forget_start_up() {
+    // SAFETY: the callback takes what dl_iterate_phdr gives it, and no pointer of ours.
+    unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
+}
+
+/// Advises the kernel about every segment of a program that cannot be written. Stops after the first
+/// program, which is this one.
+unsafe extern "C" fn forget_segments(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut c_void,
+) -> c_int {
+    // SAFETY: dl_iterate_phdr passes a valid pointer, which lives until this returns.
+    let info = unsafe { &*info };
+    // SAFETY: the program's headers are that many and lie in its first segment.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    for header in headers {
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
+            let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
+            let begin = start & !0xfff;
+            let end = start.wrapping_add(header.p_memsz).next_multiple_of(0x1000);
+            forget(begin, end.wrapping_sub(begin));
+        }
+    }
+    1
+}
+
+fn forget(begin: u64, len: u64) {
+    let (Ok(begin), Ok(len)) = (usize::try_from(begin), usize::try_from(len)) else { return };
+    // SAFETY: the pages are those of a private mapping of the program's file that nobody may write, so
+    // each of them is the file's and is read again when it is used. Refused: they stay, which is as good.
+    unsafe { libc::madvise(begin as *mut c_void, len, libc::MADV_DONTNEED) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_goes_on_as_it_was() {
+        static WORDS: [&str; 2] = ["constants", "are still there"];
+        let resident = || {
+            let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+            // Resident pages of files.
+            text.split(' ').nth(2).unwrap().parse::<u64>().unwrap()
+        };
+        let before = resident();
+        forget_start_up();
+        assert!(resident() < before, "nothing was given back");
+        assert_eq!(WORDS.concat(), "constantsare still there");
+    }
+}
