@@ -15,7 +15,7 @@ use image::order::{Order, RESULT, SOURCE, Task};
 use image::unpack::Unpacked;
 use image::word::{WORD, Word};
 use serde::Serialize;
-use worker::jail::layers::Layers;
+use worker::jail::layers::{Layer, Layers};
 
 use crate::companion::{Companion, Ready, Stopped, harmless};
 use crate::identity::Identity;
@@ -59,6 +59,9 @@ impl Output {
         let task = Task::Unpack { most: self.most };
         let order = Order { task, layers };
         let limits = |next| life::limits(task, next);
+        // Those that the run does without.
+        let missing: Vec<Layer> =
+            Layer::ALL.into_iter().filter(|layer| !layers.has(*layer)).collect();
         let companion = Companion {
             name: "unpack",
             program: "casemate-image",
@@ -68,7 +71,7 @@ impl Output {
             memory: life::UNPACK_MEMORY
                 .saturating_add(in_memory(self.directory.as_fd(), &limits(0))?),
             layers,
-            missing: &[],
+            missing: &missing,
             identity: Identity::of_owner(&self.directory)?,
         };
         let ready = companion.start().with_context(|| format!("cannot use {:?}", self.path))?;

@@ -30,7 +30,16 @@ const IMAGE: &str = ".squashfs";
 /// What the name of a lock ends with.
 const LOCK: &str = ".lock";
 
-/// The cache.
+/// The directory of all that is cached: the scripts fill it with kernels and root file systems.
+pub fn cache() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("CASEMATE_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("casemate")))
+        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".cache/casemate")))
+}
+
+/// The cache of images.
 #[derive(Debug)]
 pub struct ImageCache {
     path: PathBuf,
@@ -75,7 +84,7 @@ impl Entry {
 impl ImageCache {
     /// Opens the cache, which is made if it is not there.
     pub fn open() -> Result<Self> {
-        let path = super::cache()
+        let path = cache()
             .context("no place for an image cache: set XDG_CACHE_HOME or HOME")?
             .join("images");
         let failed = || format!("cannot make image cache {path:?}");

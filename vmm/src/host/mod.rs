@@ -31,6 +31,7 @@ pub mod target;
 mod temporary;
 pub mod terminal;
 
+pub use cache::cache;
 pub use control::{
     CgroupMount, cgroup_mounts, make_cgroup, own_link, parse_cgroup_mounts, proc_link, read_cgroup,
     read_own, read_proc, remove_cgroup, tasks, write_cgroup, write_proc,
@@ -150,12 +151,6 @@ pub fn image(what: &str, disk: &DiskArg) -> Result<Image> {
     Ok(Image { file, shape, backing, copy, rates: disk.rates })
 }
 
-/// The image that a file is which is open for reading, and locked where that is needed.
-pub fn read_only(what: &str, path: &Path, file: File) -> Result<Image> {
-    let shape = Shape { sectors: sectors(what, path, &file)?, read_only: true };
-    Ok(Image { file, shape, backing: Backing::Image, copy: None, rates: Rates::NONE })
-}
-
 /// Length of an image in sectors, of which it has to have one at least.
 fn sectors(what: &str, path: &Path, file: &File) -> Result<u64> {
     let size = file.metadata().with_context(|| format!("cannot look at {what} {path:?}"))?.size();
@@ -269,15 +264,6 @@ pub fn read(file: File) -> Result<Vec<u8>> {
         bail!("longer than {} MiB", MAX_READ >> 20);
     }
     Ok(bytes)
-}
-
-/// The cache that the scripts fill: kernels and root file systems.
-pub fn cache() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    variable("CASEMATE_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("casemate")))
-        .or_else(|| variable("HOME").map(|dir| PathBuf::from(dir).join(".cache/casemate")))
 }
 
 /// The root file system that scripts/quickstart made.

@@ -49,7 +49,7 @@ impl Root {
         let missing = &args.common.jail.insecure_allow_missing;
         let image = if directory::is_source(&rootfs.path) {
             let file = built(&rootfs, missing, args.image_cache_size)?;
-            host::read_only("root file system", &rootfs.path, file)?
+            Image::read_only(file)?
         } else {
             let disk = DiskArg {
                 path: rootfs.path.clone(),

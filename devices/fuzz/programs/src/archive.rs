@@ -174,7 +174,7 @@ fn check(image: &'static File, built: &Built) {
     assert_eq!(counts, Some(built.counts));
     assert!(built.length.is_multiple_of(4096) && shape.bytes <= built.length);
     assert!(built.counts.content <= MOST);
-    config::read(window, shape.bytes).expect("its configuration can be read");
+    config::execution(window, built.length).expect("its configuration can be read");
 }
 
 /// What is said of what cannot be built, or read: one line, and not a long one.

@@ -62,11 +62,12 @@ pub fn drive(bytes: &[u8]) -> Result<(), String> {
             assert_eq!(kinds.iter().sum::<u64>(), shape.inodes, "{counts:?}");
             assert_eq!(counts.inodes, shape.inodes);
         }
-        if let Some(config) = config::read(window, shape.bytes).map_err(|error| reason(&error))? {
+        // It is at the end of the image, wherever the file system says that it ends.
+        let length = image.len() as u64;
+        if let Some(config) = config::read(window, length).map_err(|error| reason(&error))? {
             let text = config::to_text(&config).map_err(|error| reason(&error))?;
             assert!(text.len() <= 6 * LENGTH_MAX && text.is_ascii());
-            let execution =
-                config::execution(window, shape.bytes).map_err(|error| reason(&error))?;
+            let execution = config::execution(window, length).map_err(|error| reason(&error))?;
             let told = execution.encode();
             assert!(told.len() <= 6 * LENGTH_MAX);
             assert_eq!(Execution::decode(&told), Some(execution));
@@ -102,9 +103,9 @@ fn made(knobs: u8, program: &mut Bytes<'_>) -> Vec<u8> {
     image.extend(table);
     if !config.is_empty() {
         image.resize(image.len().next_multiple_of(4096), 0);
-        image.extend(b"casemate-config\0");
+        image.extend(&config);
         image.extend((config.len() as u64).to_le_bytes());
-        image.extend(config);
+        image.extend(b"casemate-config\0");
     }
     image
 }

@@ -229,7 +229,7 @@ fn inspect() -> Vec<Seed> {
     let symlink = [&head(3)[..], &[1, 0, 0, 0, 1, 0, 0, 0, b'a']].concat();
     let table = [directory, file, symlink].concat();
     // Knobs, inodes, nothing wrong, a configuration or none.
-    let config = [&[0x00, 0, 3, 0, 11][..], b"{\"Cmd\":[1]}", &table].concat();
+    let config = [&[0x00, 0, 3, 0, 13][..], b"{\"Cmd\":[\"a\"]}", &table].concat();
     let program = |knobs: u8| [&[knobs, 0, 3, 0][..], &table].concat();
     vec![("stored", program(0x10)), ("packed", program(0x14)), ("config", config)]
 }
