@@ -105,8 +105,8 @@ fn completions() {
         }
     }
     dir.write("casemate.bash", Run::new(&dir, &["completions", "bash"]).end().stdout);
-    let script = ". ./casemate.bash && COMP_WORDS=(casemate run --max-out) COMP_CWORD=2 &&
-                  _casemate casemate --max-out run && printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let script = ". ./casemate.bash && COMP_WORDS=(casemate run --max-output) COMP_CWORD=2 &&
+                  _casemate casemate --max-output run && printf '%s\\n' \"${COMPREPLY[@]}\"";
     let output = std::process::Command::new("bash")
         .args(["-c", script])
         .current_dir(dir.dir())
