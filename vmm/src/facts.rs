@@ -162,7 +162,7 @@ impl Facts {
     /// terminal, if there is such a console and the worker is the one that has it.
     pub fn note_early(&mut self, index: usize, bytes: &[u8]) -> Option<String> {
         let kept = self.early.as_mut().filter(|_| self.workers[index].name == "vcpu")?;
-        let line = visible::line(&String::from_utf8_lossy(bytes));
+        let line = visible::line(String::from_utf8_lossy(bytes).trim_end_matches(['\r', '\n']));
         kept.push_str(&line);
         kept.push('\n');
         let excess = kept.chars().count().saturating_sub(MOST_EARLY);

@@ -108,7 +108,7 @@ fn harmless() {
     let program = [say("\x01a\x1b[2J\x07b\x7f\n"), vec![Op::Exit(7)]].concat();
     let end = Run::boot(&dir, &program).args(&["--earlycon"]).end();
     end.exits(7);
-    end.check(end.stderr == "casemate: early console: a[2Jb\n", "another line");
+    end.check(end.stderr == "casemate: early console: ^Aa^[[2J^Gb^?\n", "another line");
 }
 
 fn flood() {
