@@ -15,8 +15,10 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::set_name;
 use serde::Serialize;
 use worker::jail::code::forget_start_up;
+use worker::jail::layers::{Layer, Layers};
 
 use crate::host::{self, CgroupMount};
+use crate::outcome::in_words;
 use crate::spawn::{Child, clone, reap};
 
 /// Memory of the sandbox besides the guest's: four programs, page tables, the image's page cache.
@@ -89,8 +91,15 @@ pub struct Cgroup {
 type Setting = (&'static str, String);
 
 impl Cgroup {
-    /// Makes the group, or says why it cannot be had.
-    pub fn create(limits: Limits) -> Result<Self> {
+    /// Makes the group if it is among `layers`, or says why there is none.
+    pub fn behind(layers: Layers, limits: Limits) -> Result<Self, String> {
+        match layers.has(Layer::Cgroup) {
+            true => Self::create(limits).map_err(|error| in_words(&error)),
+            false => Err("not asked for".to_owned()),
+        }
+    }
+
+    fn create(limits: Limits) -> Result<Self> {
         let mounts = host::cgroup_mounts()?;
         let name = unique_name()?;
         let candidates = candidates(&mounts, &name);

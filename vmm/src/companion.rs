@@ -22,7 +22,6 @@ use crate::cgroup::{Cgroup, Limits};
 use crate::host;
 use crate::identity::Identity;
 use crate::layers::{self, Floor, Given, Subject};
-use crate::outcome::in_words;
 use crate::spawn::{Ended, Program, spawn};
 use crate::watched::{Event, Said, Watched};
 
@@ -95,10 +94,7 @@ impl Companion<'_> {
         let mut table = self.table.clone();
         table.extend([(fds::STATUS, status_in.as_fd()), (fds::GO, go_out.as_fd())]);
         table.extend([0, 1, 2].map(|number| (number, null.as_fd())));
-        let cgroup = match self.layers.has(Layer::Cgroup) {
-            true => Cgroup::create(Limits::of(self.memory, 0, 1)).map_err(|e| in_words(&e)),
-            false => Err("not asked for".to_owned()),
-        };
+        let cgroup = Cgroup::behind(self.layers, Limits::of(self.memory, 0, 1));
         let given = Given {
             layers: self.layers,
             cgroup: cgroup.as_ref().map(Cgroup::read_back).map_err(Clone::clone),
@@ -106,14 +102,8 @@ impl Companion<'_> {
             uid: self.identity.uid,
             gid: self.identity.gid,
         };
-        let admit = |pid| {
-            if self.layers.has(Layer::UserNs) {
-                self.identity.map(pid)?;
-            }
-            cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(pid))
-        };
         let program = Program { file: file.as_fd(), args: self.args.clone(), table };
-        let child = spawn(program, self.layers, admit)?;
+        let child = spawn(program, self.layers, &self.identity, cgroup.as_ref().ok())?;
         let process = Watched::new(child, status);
         Ok((Ready { name: self.name, process, go, cgroup: cgroup.ok() }, given))
     }

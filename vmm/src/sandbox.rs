@@ -25,7 +25,6 @@ use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
 use crate::layers::Given;
-use crate::outcome::in_words;
 use crate::spawn::{Program, spawn};
 use crate::streams::{self, Streams};
 use crate::watched::Watched;
@@ -100,11 +99,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let roles = parts.roles();
     let identity = Identity::of_sandbox()?;
     let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
-    let cgroup = if layers.has(Layer::Cgroup) {
-        Cgroup::create(limits).map_err(|error| in_words(&error))
-    } else {
-        Err("not asked for".to_owned())
-    };
+    let cgroup = Cgroup::behind(layers, limits);
     let core_sched = share_no_core(layers);
     let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
     let collectors = collectors.collect::<Result<_>>()?;
@@ -276,16 +271,7 @@ impl Parts {
         let mut table = self.table(plan, status_in.as_fd());
         table.extend(start.more);
         let program = Program { file: start.file, args: start.args.clone(), table };
-        let admit = |pid| {
-            if plan.layers.has(Layer::UserNs) {
-                identity.map(pid)?;
-            }
-            match cgroup.filter(|_| plan.layers.has(Layer::Cgroup)) {
-                Some(cgroup) => cgroup.add(pid),
-                None => Ok(()),
-            }
-        };
-        let child = spawn(program, plan.layers, admit)
+        let child = spawn(program, plan.layers, identity, cgroup)
             .with_context(|| format!("cannot start the {name} worker"))?;
         let process = Watched::new(child, status);
         Ok(Worker { name, plan: plan.clone(), process, sealed: false })

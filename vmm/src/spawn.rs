@@ -14,6 +14,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use worker::jail::layers::{Layer, Layers};
 
+use crate::cgroup::Cgroup;
+use crate::identity::Identity;
 use crate::signals;
 
 /// Descriptors from here on are out of the way of any worker's table.
@@ -59,12 +61,13 @@ pub struct Program<'a> {
     pub table: Vec<(RawFd, BorrowedFd<'a>)>,
 }
 
-/// Starts `program` behind the layers of `layers` that a process has to be born with. `admit` maps
-/// its ids and puts it into its control group, given its pid, before it goes on.
+/// Starts `program` behind the layers of `layers` that a process has to be born with: before it goes on,
+/// it is mapped to `identity` and put into `cgroup`.
 pub fn spawn(
     program: Program<'_>,
     layers: Layers,
-    admit: impl FnOnce(libc::pid_t) -> Result<()>,
+    identity: &Identity,
+    cgroup: Option<&Cgroup>,
 ) -> Result<Child> {
     let args = program.args.into_iter().map(|arg| CString::new(arg.into_vec()));
     let args = args.collect::<Result<Vec<_>, _>>().context("an argument holds a NUL byte")?;
@@ -82,7 +85,12 @@ pub fn spawn(
         Some(child) => {
             drop(admitted);
             // Without the byte the child sees the pipe end, and gives up.
-            admit(child.pid)?;
+            if layers.has(Layer::UserNs) {
+                identity.map(child.pid)?;
+            }
+            if let Some(cgroup) = cgroup.filter(|_| layers.has(Layer::Cgroup)) {
+                cgroup.add(child.pid)?;
+            }
             rustix::io::write(&admission, &[1]).context("cannot admit the process")?;
             Ok(child)
         }

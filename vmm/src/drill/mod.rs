@@ -38,7 +38,6 @@ use crate::cli::{Access, DiskArg};
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
-use crate::outcome::in_words;
 use crate::sandbox::Parts;
 use crate::say;
 use crate::signals::Signals;
@@ -126,7 +125,7 @@ fn drill(args: &DrillArgs) -> Result<Result<Report, Interrupted>> {
     let program = host::companion("casemate-prober")?;
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
-    let cgroup = Cgroup::create(Limits::of(MEMORY, 1, 1)).map_err(|error| in_words(&error));
+    let cgroup = Cgroup::behind(Layers::ALL, Limits::of(MEMORY, 1, 1));
     let root = rustix::process::geteuid().is_root();
     let range = Range {
         parts: &parts,
