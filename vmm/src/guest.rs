@@ -74,8 +74,8 @@ const CMDLINE_EARLY: &str = "console=hvc0 panic=-1 reboot=a earlyprintk=ttyS0,11
 
 impl Guest {
     /// A guest that runs a command under the agent.
-    pub fn with_agent(args: &RunArgs, root: Root) -> Result<Self> {
-        let Root { image, execution } = root;
+    pub fn with_agent(args: &RunArgs, prepared: Prepared) -> Result<Self> {
+        let Prepared { root: Root { image, execution }, argv, inputs: copies } = prepared;
         let FileArg { path, sum } = match &args.kernel {
             Some(kernel) => kernel.clone(),
             None => FileArg { path: host::kernel::default()?, sum: None },
@@ -91,25 +91,18 @@ impl Guest {
         let scratch =
             args.scratch.map(|scratch| add(&mut disks, scratch_disk(scratch)?)).transpose()?;
         let mut inputs = Vec::new();
-        for PlaceArg { directory, place } in &args.input {
-            if inputs.iter().any(|(_, other)| other == place) {
-                bail!("two directories come in at {place:?} (--in DIR:PATH gives each a place)");
-            }
-            let disk = input_disk(directory, args)?;
+        for (PlaceArg { place, .. }, disk) in args.input.iter().zip(copies) {
             inputs.push((add(&mut disks, disk)?, place.clone()));
         }
         let (mut outputs, mut collected) = (Vec::new(), Vec::new());
         for PlaceArg { directory, place } in &args.output {
-            if inputs.iter().chain(&outputs).any(|(_, other)| other == place) {
-                bail!("{place:?} is taken already (--out DIR:PATH gives each directory a place)");
-            }
             let (disk, output) = output_disk(directory, args.max_out)?;
             outputs.push((add(&mut disks, disk)?, place.clone()));
             collected.push(output);
         }
         let task = Task {
             modules: Vec::new(),
-            argv: command(args, &execution)?,
+            argv,
             env: [execution.env, term(args), args.env.clone()].concat(),
             workdir: args.workdir.clone().or(execution.workdir),
             user: args.user.clone().or(execution.user),
@@ -206,12 +199,44 @@ fn output_disk(path: &Path, most: u64) -> Result<(Image, Output)> {
     Ok((Image::temporary(file, limits::SCRATCH)?, output))
 }
 
-/// Opens the root file system, or builds it; refuses at once what no image could make a command of.
-pub fn prepare(args: &RunArgs) -> Result<Root> {
+/// What takes long to make for a guest, and needs neither its clock nor its signals.
+#[derive(Debug)]
+pub struct Prepared {
+    root: Root,
+    /// What is executed.
+    argv: Vec<OsString>,
+    /// File systems with what comes in.
+    inputs: Vec<Image>,
+}
+
+/// Opens the root file system or builds it, and builds what comes in; refuses at once what cannot be run.
+pub fn prepare(args: &RunArgs) -> Result<Prepared> {
+    check_places(args)?;
     if args.rootfs.is_none() {
         command(args, &Execution::default())?;
     }
-    Root::of(args)
+    let root = Root::of(args)?;
+    let argv = command(args, &root.execution)?;
+    let inputs = args.input.iter().map(|input| input_disk(&input.directory, args));
+    Ok(Prepared { argv, inputs: inputs.collect::<Result<_>>()?, root })
+}
+
+/// Refuses two directories at one place.
+fn check_places(args: &RunArgs) -> Result<()> {
+    let mut taken = Vec::new();
+    for PlaceArg { place, .. } in &args.input {
+        if taken.contains(&place) {
+            bail!("two directories come in at {place:?} (--in DIR:PATH gives each a place)");
+        }
+        taken.push(place);
+    }
+    for PlaceArg { place, .. } in &args.output {
+        if taken.contains(&place) {
+            bail!("{place:?} is taken already (--out DIR:PATH gives each directory a place)");
+        }
+        taken.push(place);
+    }
+    Ok(())
 }
 
 /// What is executed: the arguments that are given stand in place of the image's command, an entrypoint that
