@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use devices::visible;
 use image::life;
 use image::order::{Order, RESULT, SOURCE, Task};
 use image::unpack::Unpacked;
@@ -17,7 +18,7 @@ use image::word::{WORD, Word};
 use serde::Serialize;
 use worker::jail::layers::{Layer, Layers};
 
-use crate::companion::{Companion, Ready, Stopped, harmless};
+use crate::companion::{Companion, Ready, Stopped};
 use crate::identity::Identity;
 use crate::image::in_memory;
 use crate::outcome::in_words;
@@ -85,7 +86,7 @@ impl Collector {
         let Self { path, ready } = self;
         let unpacked = ready.until_end(until, |bytes: [u8; WORD]| match Word::decode(&bytes) {
             Some(Word::Unpacked(files, bytes)) => Some(Ok(Unpacked { files, bytes })),
-            Some(Word::Failed(reason)) => Some(Err(anyhow!(harmless(&reason)))),
+            Some(Word::Failed(reason)) => Some(Err(anyhow!(visible::line(&reason)))),
             _ => Some(Err(anyhow!("the unpack process wrote a malformed record"))),
         });
         let directory = path.display().to_string();

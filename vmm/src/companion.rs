@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use devices::visible;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Resource;
 use worker::fds;
@@ -78,7 +79,7 @@ impl Companion<'_> {
                     self.check(&mut ready, &given, landlock, listener)?;
                     Ok(ready)
                 }
-                Some(Record::Failed(reason)) => bail!("{}", harmless(&reason)),
+                Some(Record::Failed(reason)) => bail!("{}", visible::line(&reason)),
                 _ => bail!("the {name} process said something else than it says first"),
             },
             Event::Ended => bail!(ready.how_it_ended()),
@@ -183,9 +184,4 @@ impl Drop for Ready {
             cgroup.remove();
         }
     }
-}
-
-/// Text that a process wrote which may have been taken over: nothing in it does anything to a terminal.
-pub fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, anyhow};
+use devices::visible;
 use image::life;
 use image::order::{Order, RESULT, SOURCE, Task};
 use image::word::{WORD, Word};
@@ -12,7 +13,7 @@ use rustix::fs::{MemfdFlags, fstatfs, memfd_create};
 use rustix::process::Resource;
 use worker::jail::layers::{Layer, Layers};
 
-use crate::companion::{Companion, harmless};
+use crate::companion::Companion;
 use crate::identity::Identity;
 use crate::spawn;
 
@@ -51,7 +52,7 @@ impl Job<'_> {
                 tell(done, all);
                 None
             }
-            Some(Word::Failed(reason)) => Some(Err(anyhow!(harmless(&reason)))),
+            Some(Word::Failed(reason)) => Some(Err(anyhow!(visible::line(&reason)))),
             Some(word) => Some(Ok(word)),
             None => Some(Err(anyhow!("the image process wrote a malformed record"))),
         })

@@ -1,5 +1,7 @@
 //! The table that `kernel check` prints.
 
+use devices::visible;
+
 use super::report::Report;
 
 /// What the kernel is, a line for each requirement, and the verdict.
@@ -8,7 +10,7 @@ pub fn table(report: &Report) -> String {
     let yes = |is: bool| if is { "yes" } else { "none found" };
     let mut text = format!(
         "kernel         {}\nversion        {version}\nconfiguration  {}\nmodules        {}\n\n",
-        plain(&report.file),
+        visible::line(&report.file),
         yes(report.has_config),
         yes(report.has_modules)
     );
@@ -21,8 +23,4 @@ pub fn table(report: &Report) -> String {
         text.push('\n');
     }
     text + &format!("\n{}\n", report.verdict)
-}
-
-fn plain(path: &str) -> String {
-    path.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
