@@ -1,7 +1,6 @@
 //! Target `blk`: block requests on one queue, against the model; with an image that fails, that is
 //! short, that lets the guest rewrite its memory meanwhile, or that is a file.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -135,16 +134,12 @@ pub fn disturb(what: &Disturbance, image: &mut Fickle, model: &mut model::blk::B
 }
 
 thread_local! {
-    static GUEST: RefCell<Guest> = RefCell::default();
     static FILE: File = memfd_create("image", MemfdFlags::CLOEXEC).unwrap().into();
 }
 
 /// Runs one program.
 pub fn run(bytes: &[u8]) {
-    GUEST.with_borrow_mut(|guest| {
-        guest.clear();
-        drive(guest, Bytes::new(bytes));
-    });
+    Guest::with(|guest| drive(guest, Bytes::new(bytes)));
 }
 
 fn drive(guest: &mut Guest, mut program: Bytes<'_>) {

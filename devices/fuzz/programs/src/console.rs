@@ -1,7 +1,5 @@
 //! Target `console`: a console's two queues and a port with a limited appetite, against the model.
 
-use std::cell::RefCell;
-
 use devices::console::{Console, QUEUE_SIZE};
 use devices::ring::Ring;
 use devices::testing::Mouth;
@@ -11,16 +9,9 @@ use crate::bytes::Bytes;
 use crate::model;
 use crate::rig::{Guest, Queue};
 
-thread_local! {
-    static GUEST: RefCell<Guest> = RefCell::default();
-}
-
 /// Runs one program.
 pub fn run(bytes: &[u8]) {
-    GUEST.with_borrow_mut(|guest| {
-        guest.clear();
-        drive(guest, Bytes::new(bytes));
-    });
+    Guest::with(|guest| drive(guest, Bytes::new(bytes)));
 }
 
 /// Both sides of the two queues.

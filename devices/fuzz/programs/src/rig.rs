@@ -1,5 +1,7 @@
 //! A guest's memory, written twice: where the devices look, and in the model's copy.
 
+use std::cell::RefCell;
+
 use devices::Memory;
 use devices::testing::memory;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend};
@@ -26,7 +28,19 @@ impl Default for Guest {
     }
 }
 
+thread_local! {
+    static GUEST: RefCell<Guest> = RefCell::default();
+}
+
 impl Guest {
+    /// Lends the thread's guest, whose memory is zero.
+    pub fn with<T>(drive: impl FnOnce(&mut Self) -> T) -> T {
+        GUEST.with_borrow_mut(|guest| {
+            guest.clear();
+            drive(guest)
+        })
+    }
+
     /// Zeroes all memory.
     pub fn clear(&mut self) {
         self.ram.all_mut();

@@ -1,8 +1,6 @@
 //! Target `ring`: a virtqueue in any state of repair, against the model; and no byte of it is
 //! fetched twice.
 
-use std::cell::RefCell;
-
 use devices::control::Geometry;
 use devices::ring::Ring;
 
@@ -12,16 +10,9 @@ use crate::rig::{END, Guest, Part, Queue};
 
 const MAX: u16 = 64;
 
-thread_local! {
-    static GUEST: RefCell<Guest> = RefCell::default();
-}
-
 /// Runs one program.
 pub fn run(bytes: &[u8]) {
-    GUEST.with_borrow_mut(|guest| {
-        guest.clear();
-        drive(guest, Bytes::new(bytes));
-    });
+    Guest::with(|guest| drive(guest, Bytes::new(bytes)));
 }
 
 /// Where a driver could put a queue, mostly.
