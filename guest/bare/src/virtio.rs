@@ -177,6 +177,18 @@ impl Queue {
         ]
     }
 
+    /// Offers the chains that the next `count` slots name, whatever they are, kicks device `n`, and waits
+    /// until the device has used them all. For what is repeated: positions need not be known.
+    pub fn again(&self, n: u8, count: u16, code: u8) -> Vec<Op> {
+        let (available, used) = (self.avail() + 2, self.used() + 2);
+        let (width, bound) = (Width::Word, u64::MAX);
+        vec![
+            Op::Add { width, addr: available, value: u64::from(count) },
+            self.kick(n),
+            Op::Same { width, a: available, b: used, bound, code },
+        ]
+    }
+
     /// Address of the length that the device reports for the `nth` chain.
     pub fn used_len(&self, nth: u16) -> u64 {
         self.used() + 8 + 8 * u64::from(nth % self.size.max(1))

@@ -74,13 +74,7 @@ impl Load {
             let value = u64::from(slot % self.depth * PARTS);
             ops.push(Op::Write { width: Width::Word, addr, value });
         }
-        let (available, used) = (QUEUE.avail() + 2, QUEUE.used() + 2);
-        let batch = vec![
-            Op::Add { width: Width::Word, addr: available, value: u64::from(self.depth) },
-            QUEUE.kick(DEVICE),
-            Op::Same { width: Width::Word, a: available, b: used, bound: u64::MAX, code: 2 },
-        ];
-        ops.push(Op::Repeat { count: batches, ops: batch });
+        ops.push(Op::Repeat { count: batches, ops: QUEUE.again(DEVICE, self.depth, 2) });
         ops
     }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bare::virtio::{Buffer, Queue, VERSION_1, bring_up};
-use bare::{FREE, Op, Width};
+use bare::{FREE, Op};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::guests::{Console, FOREVER, NOT_SERVED, NOT_UP, READY, announce};
+use tests::guests::{Console, NOT_SERVED, NOT_UP, READY, announce};
 use tests::run::{End, REPORT, Run};
 use tests::scratch::{Scratch, assert_same, noise};
 use tests::suite::{Need, Test};
@@ -42,19 +42,7 @@ fn sends(count: u64) -> (Vec<Op>, Vec<u8>) {
     let mut ops = bring_up(Console::DEVICE, VERSION_1, &[receive, transmit], NOT_UP);
     ops.push(Op::Bytes { addr: buffer, data: data.clone() });
     ops.push(transmit.chain(0, &[chain]));
-    let index = transmit.avail() + 2;
-    let turn = vec![
-        Op::Add { width: Width::Word, addr: index, value: 1 },
-        transmit.kick(Console::DEVICE),
-        Op::Same {
-            width: Width::Word,
-            a: index,
-            b: transmit.used() + 2,
-            bound: FOREVER,
-            code: NOT_SERVED,
-        },
-    ];
-    ops.push(Op::Repeat { count, ops: turn });
+    ops.push(Op::Repeat { count, ops: transmit.again(Console::DEVICE, 1, NOT_SERVED) });
     ops.push(Op::Exit(5));
     (ops, data)
 }

@@ -45,29 +45,13 @@ fn up() -> Vec<Op> {
     bring_up(Console::DEVICE, VERSION_1, &[RECEIVE, TRANSMIT], NOT_UP)
 }
 
-/// Offers a queue's one chain once more, kicks, and waits until it is used.
-fn turn(queue: &Queue) -> Vec<Op> {
-    let index = queue.avail() + 2;
-    vec![
-        Op::Add { width: Width::Word, addr: index, value: 1 },
-        queue.kick(Console::DEVICE),
-        Op::Same {
-            width: Width::Word,
-            a: index,
-            b: queue.used() + 2,
-            bound: FOREVER,
-            code: NOT_SERVED,
-        },
-    ]
-}
-
 /// Sends back what comes, piece by piece, until a piece begins with a byte above 127.
 fn echo() -> Vec<Op> {
     let buffer = |writable| Buffer { addr: BUFFER, len: 4096, writable };
-    let mut round = turn(&RECEIVE);
+    let mut round = RECEIVE.again(Console::DEVICE, 1, NOT_SERVED);
     let len = TRANSMIT.desc() + 8;
     round.push(Op::Copy { width: Width::Long, from: RECEIVE.used_len(0), to: len });
-    round.extend(turn(&TRANSMIT));
+    round.extend(TRANSMIT.again(Console::DEVICE, 1, NOT_SERVED));
     round.push(Op::Expect { width: Width::Byte, addr: BUFFER, mask: 0x80, value: 0, code: 0 });
     let mut ops = up();
     ops.push(RECEIVE.chain(0, &[buffer(true)]));
@@ -82,7 +66,10 @@ fn flood(data: &[u8], count: usize) -> Vec<Op> {
     let mut ops = up();
     ops.push(Op::Bytes { addr: BUFFER, data: data.into() });
     ops.push(TRANSMIT.chain(0, &[buffer]));
-    ops.push(Op::Repeat { count: count as u64, ops: turn(&TRANSMIT) });
+    ops.push(Op::Repeat {
+        count: count as u64,
+        ops: TRANSMIT.again(Console::DEVICE, 1, NOT_SERVED),
+    });
     ops.push(Op::Exit(5));
     ops
 }
@@ -185,11 +172,11 @@ fn every_byte() {
     let buffer = |writable| Buffer { addr: BUFFER, len: 4096, writable };
     let mut ops = up();
     ops.push(RECEIVE.chain(0, &[buffer(true)]));
-    ops.extend(turn(&RECEIVE));
+    ops.extend(RECEIVE.again(Console::DEVICE, 1, NOT_SERVED));
     ops.push(expect(Width::Long, RECEIVE.used_len(0), 256, 1));
     ops.extend(holds(BUFFER, &sent));
     ops.push(TRANSMIT.chain(0, &[Buffer { len: 256, ..buffer(false) }]));
-    ops.extend(turn(&TRANSMIT));
+    ops.extend(TRANSMIT.again(Console::DEVICE, 1, NOT_SERVED));
     let end = Run::boot(&dir, &ops).stdin(sent.clone()).end();
     end.exits(0);
     assert_same(&end.stdout, &sent, "stdout");

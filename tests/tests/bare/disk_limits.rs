@@ -5,7 +5,7 @@ use std::time::Duration;
 use bare::virtio::{Buffer, Queue};
 use bare::{Op, Width};
 use serde_json::{Value, json};
-use tests::guests::{Answer, Disk, FOREVER, NOT_SERVED, expect};
+use tests::guests::{Answer, Disk, NOT_SERVED, expect};
 use tests::run::{End, Run};
 use tests::scratch::{Scratch, assert_same, noise};
 use tests::suite::{Need, Test};
@@ -189,19 +189,8 @@ fn holds(row: &Rate) {
     header[0] = row.kind;
     ops.push(Op::Bytes { addr: disk.header(), data: header });
     ops.push(queue.chain(0, &chain));
-    let index = queue.avail() + 2;
-    let turn = vec![
-        Op::Add { width: Width::Word, addr: index, value: 1 },
-        queue.kick(disk.device),
-        Op::Same {
-            width: Width::Word,
-            a: index,
-            b: queue.used() + 2,
-            bound: FOREVER,
-            code: NOT_SERVED,
-        },
-        expect(Width::Byte, status, 0, NOT_SERVED),
-    ];
+    let mut turn = queue.again(disk.device, 1, NOT_SERVED);
+    turn.push(expect(Width::Byte, status, 0, NOT_SERVED));
     ops.push(Op::Repeat { count: row.count, ops: turn });
     let args = ["--disk", &format!("{IMAGE}{}", row.options)];
     let run = || {
