@@ -7,6 +7,8 @@ mod profile_tests;
 mod run;
 mod shell;
 mod values;
+#[cfg(test)]
+mod values_tests;
 
 use std::ffi::OsString;
 
