@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-use devices::Memory;
 use devices::blk::{Blk, FLUSH, ID_LEN, QUEUE_SIZE, Shape};
 use devices::control::{Geometry, Message, Start};
 use devices::mmio::VERSION_1;
@@ -13,31 +12,18 @@ use devices::serve::{BlkLoop, Turn};
 use devices::testing::{Image, Machine, Operation, Part, SplitRing, memory};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::rig::{DATA, HEADER, Rig};
 use super::{end, ended, live, text};
 use crate::Numbers;
 
 const SHAPE: Shape = Shape { sectors: 1 << 20, read_only: false };
-const HEADER: u64 = 0x8000;
-const DATA: u64 = 0x10_0000;
-
-/// A device in its loop, and its driver.
-struct Rig {
-    memory: &'static Memory,
-    machine: Machine,
-    ring: SplitRing,
-    served: BlkLoop<'static, Image>,
-}
 
 fn device() -> Blk<'static, Image> {
     Blk::new(Image::new(vec![1; 4 << 20]), SHAPE, [0; ID_LEN])
 }
 
 fn rig() -> Rig {
-    let memory = memory(&[(0, 4 << 20)]);
-    let (machine, link) = Machine::new(memory, SHAPE.identity());
-    let ring = SplitRing::new(memory, 0x1000, QUEUE_SIZE);
-    let served = BlkLoop::new(link, device());
-    Rig { memory, machine, ring, served }
+    Rig::new(SHAPE, device())
 }
 
 /// A started device in a thread of its own, with a header for a read in its memory.
@@ -49,18 +35,6 @@ fn threaded() -> (Machine, SplitRing, Receiver<String>) {
     machine.start(FLUSH, &[&ring]);
     memory.write_slice(&[0; 16], GuestAddress(HEADER)).unwrap();
     (machine, ring, life)
-}
-
-impl Rig {
-    /// Makes a read of so many bytes available.
-    fn read(&mut self, bytes: u32) {
-        self.memory.write_slice(&[0; 16], GuestAddress(HEADER)).unwrap();
-        self.ring.add(&[Part::Out(HEADER, 16), Part::In(DATA, bytes + 1)]);
-    }
-
-    fn used(&mut self) -> usize {
-        std::iter::from_fn(|| self.ring.take_used()).count()
-    }
 }
 
 #[test]

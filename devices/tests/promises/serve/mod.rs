@@ -9,6 +9,7 @@ use devices::violation::Fault;
 mod blk;
 mod bounds;
 mod consoles;
+mod rig;
 mod throttled;
 
 /// How long a worker that is alive may take.

@@ -2,46 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use devices::Memory;
 use devices::blk::{Blk, FLUSH, ID_LEN, Limited, QUEUE_SIZE, Shape};
-use devices::serve::BlkLoop;
-use devices::testing::{Image, Machine, Part, SplitRing, memory};
+use devices::testing::{Image, Part, SplitRing};
 use devices::throttle::Rates;
+
 use vm_memory::{Bytes, GuestAddress};
 
-const SHAPE: Shape = Shape { sectors: 1 << 13, read_only: false };
-const HEADER: u64 = 0x8000;
-const DATA: u64 = 0x10_0000;
+use super::rig::{DATA, HEADER, Rig};
 
-struct Rig {
-    memory: &'static Memory,
-    machine: Machine,
-    ring: SplitRing,
-    served: BlkLoop<'static, Image>,
-}
+const SHAPE: Shape = Shape { sectors: 1 << 13, read_only: false };
 
 fn rig(rates: Rates) -> Rig {
-    let memory = memory(&[(0, 4 << 20)]);
-    let (mut machine, link) = Machine::new(memory, SHAPE.identity());
-    let ring = SplitRing::new(memory, 0x1000, QUEUE_SIZE);
     let image = Image::new(vec![1; 4 << 20]);
-    let served = BlkLoop::new(link, Blk::new(image, SHAPE, [0; ID_LEN]).within(rates));
-    memory.write_slice(&[0; 16], GuestAddress(HEADER)).unwrap();
-    machine.start(FLUSH, &[&ring]);
-    Rig { memory, machine, ring, served }
+    let mut rig = Rig::new(SHAPE, Blk::new(image, SHAPE, [0; ID_LEN]).within(rates));
+    rig.machine.start(FLUSH, &[&rig.ring]);
+    rig
 }
 
 impl Rig {
-    fn read(&mut self, bytes: u32) {
-        self.ring.add(&[Part::Out(HEADER, 16), Part::In(DATA, bytes + 1)]);
-    }
-
     /// Turns until so many requests were answered. Returns how many turns it took.
     fn answers(&mut self, mut count: usize) -> usize {
         let mut turns = 0;
         while count > 0 {
             self.served.turn(true).unwrap();
-            count -= std::iter::from_fn(|| self.ring.take_used()).count();
+            count -= self.used();
             turns += 1;
         }
         turns
