@@ -1,13 +1,15 @@
 //! The early console: a port that a guest's kernel can write to before it has a driver for anything.
 //!
 //! As much of an 8250 as Linux' `earlyprintk=ttyS0,115200` needs, and off unless asked for. It cannot be
-//! read, raises no interrupt and has no register to set.
+//! read, raises no interrupt, and knows one bit of one register: the divisor latch access bit, so that what
+//! sets the speed is not taken for text.
 //!
 //! | port | read | write |
 //! |---|---|---|
-//! | 0x3f8 | 0 | a byte of text, or of the divisor: a control character, which is not shown |
-//! | 0x3f9 – 0x3ff but 0x3fd | 0 | ignored |
+//! | 0x3f8 | 0 | a byte of text; of the divisor, which is ignored, while bit 7 of the line control is set |
+//! | 0x3fb, line control | 0 | bit 7: divisor latch access; the rest is ignored |
 //! | 0x3fd, line status | 0x60: transmitter empty | ignored |
+//! | 0x3f9, 0x3fa, 0x3fc, 0x3fe, 0x3ff | 0 | ignored |
 //!
 //! A line is one record on the status pipe, a longer one several; after [`RECORDS`] of them the rest is
 //! dropped, so that nothing a guest writes here is without a bound.
@@ -20,6 +22,10 @@ use crate::status::{Record, TEXT};
 const PORTS: std::ops::RangeInclusive<u16> = 0x3f8..=0x3ff;
 /// Transmit holding register.
 const DATA: u16 = 0x3f8;
+/// Line control register.
+const CONTROL: u16 = 0x3fb;
+/// Divisor latch access bit of the line control: [`DATA`] is the divisor's low byte.
+const DIVISOR: u8 = 0x80;
 /// Line status register.
 const STATUS: u16 = 0x3fd;
 /// Transmit holding register empty, transmitter empty.
@@ -32,6 +38,8 @@ pub const RECORDS: u32 = 512;
 struct Line {
     bytes: Vec<u8>,
     records: u32,
+    /// The divisor latch access bit is set.
+    divisor: bool,
 }
 
 /// The early console of a virtual machine.
@@ -57,19 +65,22 @@ impl Early {
 
     /// Takes a write of `data` to `port`.
     pub fn write(&self, port: u16, data: &[u8]) {
-        if port != DATA {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        match port {
+            CONTROL => line.divisor = data.last().is_some_and(|byte| byte & DIVISOR != 0),
+            DATA if !line.divisor => data.iter().for_each(|byte| self.take(*byte, &mut line)),
+            _ => {}
+        }
+    }
+
+    fn take(&self, byte: u8, line: &mut Line) {
+        if line.records == RECORDS {
             return;
         }
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        for byte in data {
-            if line.records == RECORDS {
-                return;
-            }
-            line.bytes.push(*byte);
-            if *byte == b'\n' || line.bytes.len() == TEXT {
-                (self.tell)(&Record::Early(std::mem::take(&mut line.bytes)));
-                line.records += 1;
-            }
+        line.bytes.push(byte);
+        if byte == b'\n' || line.bytes.len() == TEXT {
+            (self.tell)(&Record::Early(std::mem::take(&mut line.bytes)));
+            line.records += 1;
         }
     }
 }
@@ -103,6 +114,23 @@ mod tests {
         assert_eq!(told, [b"ab\r\n".to_vec(), long]);
         early.write(DATA, b"\n");
         assert_eq!(TOLD.take(), [b"d\n".to_vec()]);
+    }
+
+    /// As Linux' `early_serial_init` does it.
+    #[test]
+    fn the_divisor_is_no_text() {
+        let early = early();
+        let writes = [
+            (0x3fb, 3),
+            (0x3fb, 0x83),
+            (0x3f8, 1),
+            (0x3f9, 0),
+            (0x3fb, 3),
+            (0x3f8, b'a'),
+            (0x3f8, b'\n'),
+        ];
+        writes.into_iter().for_each(|(port, byte): (u16, u8)| early.write(port, &[byte]));
+        assert_eq!(TOLD.take(), [b"a\n".to_vec()]);
     }
 
     #[test]
