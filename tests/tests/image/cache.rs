@@ -13,9 +13,9 @@ use tests::run::{KERNEL, Run, Running};
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
-use crate::archive::{Tar, sha256};
 use crate::containers::{config, layers, layout, saved};
 use crate::{IMAGE, build, tool};
+use tests::archive::{Tar, sha256};
 
 /// How a run ends whose guest does nothing.
 const NO_AGENT: &str = "it started no virtio device";

@@ -5,9 +5,9 @@ use tests::run::Run;
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
-use crate::archive::{Tar, sha256};
 use crate::containers::{config, layers, saved};
 use crate::{IMAGE, build, tool};
+use tests::archive::{Tar, sha256};
 
 pub fn tests() -> Vec<Test> {
     let tools = [Need::Tool("mksquashfs")];

@@ -5,7 +5,7 @@ use tests::run::{KERNEL, REPORT, Run};
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
-use crate::archive::sha256;
+use tests::archive::sha256;
 
 pub fn tests() -> Vec<Test> {
     vec![

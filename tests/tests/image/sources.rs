@@ -9,8 +9,8 @@ use tests::run::Run;
 use tests::scratch::{Scratch, assert_same, noise};
 use tests::suite::{Need, Test};
 
-use crate::archive::{More, Tar};
 use crate::{IMAGE, build, build_twice, listing, tool};
+use tests::archive::{More, Tar};
 
 pub fn tests() -> Vec<Test> {
     let squashfs = Need::Tool("unsquashfs");

@@ -12,6 +12,7 @@
 //! | [`roots`] | root file systems of every kind |
 //! | [`containers`] | sources as roots, and how a container image wants to be run |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
+//! | [`guide`] | every command of the guide, and what it says of failures |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
 //!
 //! Guests are slow in emulation: what can share a boot does, and all but the tests of kernels use the
@@ -23,8 +24,10 @@ mod containers;
 mod disks;
 mod ends;
 mod files;
+mod guide;
 mod kernels;
 mod own_init;
+mod picture;
 mod roots;
 mod signals;
 mod streams;
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         containers::tests(),
         ends::tests(),
         own_init::tests(),
+        guide::tests(),
     ];
     tests::suite::run("linux", suites.into_iter().flatten().collect())
 }
