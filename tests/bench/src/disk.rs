@@ -161,7 +161,7 @@ impl Load {
             Ok::<_, anyhow::Error>(mebibytes / (time / 1000.0))
         })?;
         Ok(Case {
-            bench: "disk",
+            bench: "disk".into(),
             name: self.name.to_owned(),
             unit: Unit::MebibytesPerSecond,
             series,

@@ -72,7 +72,7 @@ pub fn limits(cases: &[Case]) -> Result<String> {
 
 fn one(name: &str, unit: Unit, value: f64) -> Case {
     let series = vec![Series { subject: "casemate".to_owned(), samples: vec![value] }];
-    Case { bench: "repeatable", name: name.to_owned(), unit, series, goal: None }
+    Case { bench: "repeatable".into(), name: name.to_owned(), unit, series, goal: None }
 }
 
 fn count(name: &str, value: f64) -> Case {
