@@ -15,7 +15,7 @@ use tests::guests::{Answer, Disk, READY};
 use tests::inject;
 use tests::process::{PATIENCE, Process, alone_with};
 use tests::run::{KERNEL, REPORT, Run, Running, programs};
-use tests::scratch::Scratch;
+use tests::scratch::{Scratch, assert_same, noise};
 use tests::suite::{Need, Test};
 
 use crate::agent::Agent;
@@ -69,6 +69,7 @@ pub fn tests() -> Vec<Test> {
         .collect();
     tests.extend([
         Test::new("out::files_come_out", kvm, comes_out),
+        Test::new("out::as_much_as_max_out_and_not_a_byte_more", kvm, cap),
         Test::new("out::ctrl_c_takes_back_what_was_unpacked", kvm, || {
             cut(&[], Some(Signal::INT), 130, "interrupted");
         }),
@@ -151,6 +152,25 @@ fn comes_out() {
     assert_eq!(dir.read("results/good/file"), b"content");
     let out = &end.report.as_ref().unwrap()["out"][0];
     end.check(out["files"] == 1 && out["bytes"] == 7, "the report has something else");
+}
+
+/// What is in all files together counts; directories and names do not.
+fn cap() {
+    for (more, status) in [(0, 0), (1, 125)] {
+        let dir = Scratch::new();
+        let content = noise(5, 60_000);
+        let archive = Tar::default().directory("d").file("d/a", &content);
+        let archive = archive.file("b", &content[..40_000 + more]);
+        let end = run(&dir, &written(&disk(archive)).exits(0), &["--max-out", MOST]).end();
+        end.exits(status);
+        if status == 0 {
+            assert_same(&dir.read("results/d/a"), &content, "d/a");
+            assert_same(&dir.read("results/b"), &content[..40_000], "b");
+        } else {
+            end.explains(&["\"b\"", "100000 bytes", "--max-out"]);
+            assert_eq!(results(&dir), [""; 0]);
+        }
+    }
 }
 
 /// A file that takes a while, in an archive that the guest hardly had to write.

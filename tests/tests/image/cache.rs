@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bare::Op;
 use rustix::process::Signal;
 use serde_json::Value;
+use tests::archive::{Tar, sha256};
 use tests::process::PATIENCE;
 use tests::run::{KERNEL, Run, Running};
 use tests::scratch::{Scratch, noise};
@@ -15,7 +16,6 @@ use tests::suite::{Need, Test};
 
 use crate::containers::{config, layers, layout, saved};
 use crate::{IMAGE, build, tool};
-use tests::archive::{Tar, sha256};
 
 /// How a run ends whose guest does nothing.
 const NO_AGENT: &str = "it started no virtio device";

@@ -1,11 +1,11 @@
 //! Container images: layers over layers.
 
 use tar::EntryType;
+use tests::archive::{Tar, sha256};
 use tests::scratch::{Scratch, assert_same};
 use tests::suite::{Need, Test};
 
 use crate::{IMAGE, build, build_twice, listing, tool};
-use tests::archive::{Tar, sha256};
 
 /// How the container images of these tests want to be run.
 pub const CONFIG: &str = r#"{"Entrypoint":["/bin/sh"],"Env":["A=ü"],"Image":"dropped"}"#;

@@ -1,13 +1,13 @@
 //! What is said of an image.
 
 use serde_json::{Value, json};
+use tests::archive::{Tar, sha256};
 use tests::run::Run;
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
 use crate::containers::{config, layers, saved};
 use crate::{IMAGE, build, tool};
-use tests::archive::{Tar, sha256};
 
 pub fn tests() -> Vec<Test> {
     let tools = [Need::Tool("mksquashfs")];

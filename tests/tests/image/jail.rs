@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tests::archive::Tar;
 use tests::inject::call;
 use tests::process::{PATIENCE, Process, alone_with};
 use tests::run::{Run, Running, programs};
@@ -9,7 +10,6 @@ use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
 use crate::IMAGE;
-use tests::archive::Tar;
 
 pub fn tests() -> Vec<Test> {
     vec![

@@ -2,12 +2,12 @@
 //! is left behind.
 
 use tar::EntryType;
+use tests::archive::{More, Tar, sha256};
 use tests::scratch::Scratch;
 use tests::suite::{Need, Test};
 
 use crate::build;
 use crate::containers::{CONFIG, config, layers, layout, saved};
-use tests::archive::{More, Tar, sha256};
 
 /// What makes an archive, and words of the line that refuses it.
 type Row = (&'static str, fn() -> Vec<u8>, &'static [&'static str]);
