@@ -14,6 +14,8 @@ pub enum Unit {
     Count,
     /// Mebibytes in a second: more is better.
     MebibytesPerSecond,
+    /// Microseconds: less is better.
+    Microseconds,
 }
 
 impl Unit {
@@ -24,6 +26,7 @@ impl Unit {
             Self::Mebibytes => "MiB",
             Self::Count => "",
             Self::MebibytesPerSecond => "MiB/s",
+            Self::Microseconds => "µs",
         }
     }
 }
