@@ -18,6 +18,8 @@ use crate::sample::{Case, Series, Unit, in_turn};
 use crate::subject::Bench;
 
 const SUBJECTS: [&str; 2] = ["cat", "casemate"];
+/// What casemate is given: without these it would keep output to 64 MiB a second.
+const OPTIONS: [&str; 6] = ["--mem", "64", "--timeout", "5m", "--max-output-rate", "none"];
 /// The console is device 0.
 const DEVICE: u8 = 0;
 /// Where the receive queue is, and a page behind it the transmit queue.
@@ -116,7 +118,7 @@ impl Piped {
     fn start(bench: &Bench, subject: usize, guest: &Path, stdout: Stdio) -> Result<Self> {
         let mut command = match subject {
             0 => Command::new("cat"),
-            _ => bench.boot(guest, &["--mem", "64", "--timeout", "5m"].map(str::to_owned)),
+            _ => bench.boot(guest, &OPTIONS.map(str::to_owned)),
         };
         let child = command.stdin(Stdio::piped()).stdout(stdout).spawn();
         Ok(Self(child.with_context(|| format!("cannot run {}", SUBJECTS[subject]))?))
