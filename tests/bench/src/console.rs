@@ -279,7 +279,7 @@ fn mebibytes(bytes: usize) -> f64 {
 }
 
 fn case(name: &str, unit: Unit, series: Vec<Series>) -> Case {
-    Case { bench: "console", name: name.to_owned(), unit, series, goal: None }
+    Case { bench: "console".into(), name: name.to_owned(), unit, series, goal: None }
 }
 
 /// The console both ways, and there and back.
