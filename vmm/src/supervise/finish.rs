@@ -11,6 +11,7 @@ use crate::collect::Collected;
 use crate::companion::Stopped;
 use crate::disks;
 use crate::outcome::Outcome;
+use crate::recorded::RecordReport;
 use crate::report::End;
 
 /// How long the console worker may take for the kernel's last words when the guest was killed.
@@ -66,6 +67,7 @@ impl Run {
             peaks,
             kernel_log: self.facts.kernel_log,
             early: self.facts.early,
+            record: self.facts.recorded.as_ref().map(RecordReport::new),
             findings: self.findings,
             insecure: self.rules.insecure,
             limits: Some(limits),
