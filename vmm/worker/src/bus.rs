@@ -13,7 +13,6 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::earlycon::Early;
 use crate::layout::VIRTIO_START;
 use crate::recorder::Recorder;
-use crate::status::Record;
 
 /// A device worker does not answer: it has ended, and the launcher knows why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +36,8 @@ pub struct Bus {
     slots: Vec<Mutex<Slot>>,
     /// The early console, if it was asked for.
     early: Option<Early>,
-    /// The record of the accesses and where news of it go, if it was asked for.
-    recorder: Option<(Mutex<Recorder>, fn(&Record))>,
+    /// The record of the accesses, if it was asked for.
+    recorder: Option<Mutex<Recorder>>,
 }
 
 impl Bus {
@@ -53,8 +52,8 @@ impl Bus {
     }
 
     /// Has every access recorded.
-    pub fn add_recorder(&mut self, recorder: Recorder, tell: fn(&Record)) {
-        self.recorder = Some((Mutex::new(recorder), tell));
+    pub fn add_recorder(&mut self, recorder: Recorder) {
+        self.recorder = Some(Mutex::new(recorder));
     }
 
     /// What a byte of a read from a port is that is not the power port's; none: nobody's.
@@ -88,10 +87,9 @@ impl Bus {
         let Some((index, offset)) = self.find(address) else { return Ok(()) };
         let mut slot = self.lock(index);
         let action = slot.registers.write(offset, data);
-        if let Some((recorder, tell)) = &self.recorder {
+        if let Some(recorder) = &self.recorder {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            let news = recorder.note(index, (offset, data), &slot.registers, action.as_ref());
-            news.iter().for_each(|news| tell(&Record::Recorded(*news)));
+            recorder.note(index, (offset, data), &slot.registers, action.as_ref());
         }
         slot.pass_on(offset, data);
         match action {

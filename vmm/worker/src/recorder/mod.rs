@@ -17,7 +17,7 @@ use steps::record::{Program, place};
 use steps::{CONSOLE, DISK};
 
 use crate::plan::{Device, Plan};
-use crate::status::{Recorded, Stopped};
+use crate::status::{Record, Recorded, Stopped};
 use copy::Queue;
 
 /// The most that a record may be long, in bytes.
@@ -36,7 +36,8 @@ pub struct Recorder {
     /// What is not written yet of one access.
     program: Program,
     lost: Recorded,
-    /// How much was lost when it was last told.
+    /// Where it is told what was lost, and how much that was the last time.
+    tell: fn(&Record),
     told: u64,
     /// The devices by their indices: the program's device, if it has one for it, and the sizes of its queues.
     devices: Vec<Option<(usize, &'static [u16])>>,
@@ -44,15 +45,17 @@ pub struct Recorder {
     queues: [[Option<Queue>; MAX_QUEUES]; 2],
 }
 
-/// Something that the launcher has to be told.
-pub type News = Option<Recorded>;
-
 impl Recorder {
-    /// A record of `plan`'s virtual machine with this memory.
+    /// A record of `plan`'s virtual machine with this memory. `tell`: to the launcher, seldom.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn new(plan: &Plan, memory: Memory, file: OwnedFd) -> Result<Self, Errno> {
+    pub fn new(
+        plan: &Plan,
+        memory: Memory,
+        file: OwnedFd,
+        tell: fn(&Record),
+    ) -> Result<Self, Errno> {
         let disk = plan.devices.iter().position(|device| matches!(device, Device::Blk(_)));
         let console = plan.devices.iter().position(|device| *device == Device::Console);
         let devices = plan.devices.iter().enumerate().map(|(index, device)| {
@@ -71,6 +74,7 @@ impl Recorder {
             written: 0,
             program: Program::begin(read_only),
             lost: Recorded::default(),
+            tell,
             told: 0,
             devices: devices.collect(),
             queues: [[None, None], [None, None]],
@@ -87,9 +91,9 @@ impl Recorder {
         (offset, data): (u64, &[u8]),
         registers: &Registers<'_>,
         action: Option<&Action>,
-    ) -> News {
+    ) {
         if self.lost.stopped != Stopped::No {
-            return None;
+            return;
         }
         let device = self.devices.get(index).copied().flatten();
         match (device, <[u8; 4]>::try_from(data)) {
@@ -104,7 +108,7 @@ impl Recorder {
                 self.flush();
             }
         }
-        self.news()
+        self.tell();
     }
 
     fn set(
@@ -189,13 +193,12 @@ impl Recorder {
         Ok(())
     }
 
-    /// What is lost, if it is time to tell: at the first, each time it has doubled, and at the end.
-    fn news(&mut self) -> News {
+    /// Tells what is lost: at the first, each time it has doubled, and when the record stops.
+    fn tell(&mut self) {
         let all = self.lost.all();
-        if all < self.told.saturating_mul(2).max(1) && self.lost.stopped == Stopped::No {
-            return None;
+        if all >= self.told.saturating_mul(2).max(1) || self.lost.stopped != Stopped::No {
+            self.told = all;
+            (self.tell)(&Record::Recorded(self.lost));
         }
-        self.told = all;
-        Some(self.lost)
     }
 }

@@ -45,9 +45,9 @@ pub(super) fn live(
         bus.add_early(Early::new(tell));
     }
     if let Role::Vcpu { record: true, .. } = plan.role {
-        let recorder = Recorder::new(plan, ram.clone(), take(fds, fds::RECORD)?)
+        let recorder = Recorder::new(plan, ram.clone(), take(fds, fds::RECORD)?, tell)
             .map_err(|errno| Error::System("begin the record", errno))?;
-        bus.add_recorder(recorder, tell);
+        bus.add_recorder(recorder);
     }
     let vcpus = (0..cpus)
         .map(|index| create_vcpu(&vm, index, cpus, &entry))
