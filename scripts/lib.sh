@@ -99,3 +99,13 @@ kvm_runs_linux() {
 	grep -qwE 'vmx|svm' /proc/cpuinfo && [[ -r /dev/kvm && -w /dev/kvm ]] &&
 		[[ -d /sys/module/kvm_intel || -d /sys/module/kvm_amd ]]
 }
+
+# write_part NAME TEXT: puts TEXT between the two markers of a part of README.md that the running script writes.
+write_part() {
+	awk -v begin="<!-- $1: written by scripts/${0##*/} -->" -v end="<!-- end of $1 -->" -v text="$2" '
+		$0 == begin { print; print text; inside = 1; found++ }
+		$0 == end { inside = 0; found++ }
+		!inside && $0 != begin
+		END { exit found != 2 }' README.md >README.md.new || die "README.md lacks the markers of $1"
+	mv README.md.new README.md
+}

@@ -4,7 +4,7 @@
 //! own, the janitor, removes the groups when the launcher is gone, however it went: nothing else
 //! could do that after `kill -9`. It is there before the first group is, and knows all that may be.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,8 @@ pub struct Cgroup {
     name: String,
     limits: Limits,
     groups: Vec<PathBuf>,
+    /// The directory of a group of v2, in which processes can be born.
+    home: Option<OwnedFd>,
     /// What was written to the groups' files.
     settings: Vec<(PathBuf, String)>,
     janitor: Child,
@@ -104,9 +106,11 @@ impl Cgroup {
         let name = unique_name()?;
         let candidates = candidates(&mounts, &name);
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        let Some(janitor) = clone(libc::CLONE_PIDFD)? else { clean_up_after(&gone, &candidates) };
-        let (groups, settings) = (Vec::new(), Vec::new());
-        let mut cgroup = Self { name, limits, groups, settings, janitor, alive };
+        let Some(janitor) = clone(libc::CLONE_PIDFD, None)? else {
+            clean_up_after(&gone, &candidates)
+        };
+        let (groups, home, settings) = (Vec::new(), None, Vec::new());
+        let mut cgroup = Self { name, limits, groups, home, settings, janitor, alive };
         match cgroup.make(&mounts) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
@@ -114,6 +118,12 @@ impl Cgroup {
                 Err(error)
             }
         }
+    }
+
+    /// The group's directory, if processes can be born in it: to be moved there later takes a process as long
+    /// as the kernel's grace period is, which was most of a start.
+    pub fn home(&self) -> Option<BorrowedFd<'_>> {
+        self.home.as_ref().map(AsFd::as_fd)
     }
 
     /// Puts process `pid` into the group.
@@ -211,6 +221,7 @@ impl Cgroup {
             }
             match apply(&group, settings_v2(&limits)) {
                 Ok(settings) => {
+                    self.home = host::open_cgroup(&group).ok();
                     self.groups.push(group);
                     self.settings = settings;
                     self.limits = limits;

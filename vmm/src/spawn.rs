@@ -1,8 +1,8 @@
 //! Starting a worker: a new process, in new namespaces, that becomes the worker's program.
 //!
 //! clone3 rather than fork, for the pidfd and the namespaces. Between clone and exec the child makes
-//! system calls only; everything that allocates is done before. It waits for the launcher to map its
-//! ids and to put it into its control group.
+//! system calls only; everything that allocates is done before. It is born in its control group where that
+//! can be, and waits for the launcher to map its ids, or else to put it into its groups.
 #![expect(unsafe_code, reason = "clone3 and execveat")]
 
 use std::ffi::{CString, OsString};
@@ -31,6 +31,9 @@ const NAMESPACES: [(Layer, libc::c_int); 6] = [
     (Layer::IpcNs, libc::CLONE_NEWIPC),
     (Layer::UtsNs, libc::CLONE_NEWUTS),
 ];
+
+/// Of clone3, from Linux 5.7 on; it is not among the numbers that fit into a `c_int`.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// A started process.
 #[derive(Debug)]
@@ -77,7 +80,11 @@ pub fn spawn(
 
     let wanted = NAMESPACES.iter().filter(|(layer, _)| layers.has(*layer));
     let flags = wanted.fold(libc::CLONE_PIDFD, |flags, (_, flag)| flags | flag);
-    match clone(flags).map_err(without_namespaces)? {
+    let cgroup = cgroup.filter(|_| layers.has(Layer::Cgroup));
+    let home = cgroup.and_then(Cgroup::home);
+    let born = home.and_then(|home| clone(flags, Some(home)).ok());
+    let inside = born.is_some();
+    match born.map_or_else(|| clone(flags, None), Ok).map_err(without_namespaces)? {
         None => {
             drop(admission);
             become_program(program.file, &argv, &program.table, &admitted, layers)
@@ -88,7 +95,7 @@ pub fn spawn(
             if layers.has(Layer::UserNs) {
                 identity.map(child.pid)?;
             }
-            if let Some(cgroup) = cgroup.filter(|_| layers.has(Layer::Cgroup)) {
+            if let Some(cgroup) = cgroup.filter(|_| !inside) {
                 cgroup.add(child.pid)?;
             }
             rustix::io::write(&admission, &[1]).context("cannot admit the process")?;
@@ -104,7 +111,7 @@ pub fn without_missing(layers: Layers, expendable: &[Layer]) -> Layers {
     let mut left = layers;
     for (layer, flag) in NAMESPACES.iter().filter(|(layer, _)| expendable.contains(layer)) {
         let with = if privileged || !left.has(Layer::UserNs) { 0 } else { libc::CLONE_NEWUSER };
-        match clone(libc::CLONE_PIDFD | flag | with) {
+        match clone(libc::CLONE_PIDFD | flag | with, None) {
             Ok(None) => worker::jail::leave(0),
             Ok(Some(child)) => drop(reap(&child)),
             Err(_) => left = left.without(*layer),
@@ -131,14 +138,18 @@ fn without_namespaces(error: anyhow::Error) -> anyhow::Error {
     error.context(format!("layer user-ns or another namespace is missing ({remedy})"))
 }
 
-/// Clones this process. `None` in the child.
-pub fn clone(flags: libc::c_int) -> Result<Option<Child>> {
+/// Clones this process, into the control group (of version 2) whose directory `home` is. `None` in the child.
+pub fn clone(flags: libc::c_int, home: Option<BorrowedFd<'_>>) -> Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain numbers, for which all zeroes is a value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = u64::from(flags.cast_unsigned());
     args.pidfd = (&raw mut pidfd).addr() as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(home) = home {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(home.as_raw_fd().cast_unsigned());
+    }
     // SAFETY: without CLONE_VM the child has its own copy of this single-threaded process, as
     // after fork; `args` lives through the call.
     let pid =

@@ -68,7 +68,7 @@ impl Keeper {
     /// Starts a keeper of the terminal as it is now.
     pub fn start() -> Result<Self> {
         let (hears, says) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        match clone(libc::CLONE_PIDFD).context("cannot keep the terminal")? {
+        match clone(libc::CLONE_PIDFD, None).context("cannot keep the terminal")? {
             Some(child) => Ok(Self { child, says, lent: false }),
             None => {
                 drop(says);

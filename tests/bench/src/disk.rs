@@ -1,4 +1,5 @@
 //! Block: requests of a bare guest that waits by looking, against the same transfers made by this process.
+//! A write is durable only after a flush, unless its driver does not know of flushes: then each one is.
 //!
 //! What is measured is the way of a request: kick, worker, transfer, used ring. The image lies in the
 //! page cache. A guest's time is that of its whole run less that of one which makes no request.
@@ -9,7 +10,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use bare::virtio::{Buffer, Queue, VERSION_1, bring_up};
+use bare::virtio::register::{INTERRUPT_ACK, INTERRUPT_STATUS};
+use bare::virtio::{Buffer, Queue, VERSION_1, bring_up, register, set};
 use bare::{FREE, Op, Width};
 
 use crate::sample::{Case, Unit, in_turn};
@@ -18,6 +20,8 @@ use crate::subject::{Bench, milliseconds};
 /// Size of the image in bytes.
 const IMAGE: u64 = 64 << 20;
 const SECTOR: u64 = 512;
+/// VIRTIO_BLK_F_FLUSH: without it the device writes through.
+const FLUSH: u64 = 1 << 9;
 /// The console is device 0.
 const DEVICE: u8 = 1;
 const QUEUE: Queue = Queue { index: 0, size: 256, base: FREE };
@@ -29,27 +33,44 @@ const PARTS: u16 = 3;
 /// Bytes that a benchmark moves in one run.
 const LARGE: u64 = 1 << 30;
 const SMALL: u64 = 160 << 20;
+const DURABLE: u64 = 8 << 20;
+
+/// What is done with the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+    /// Each is durable before it is answered.
+    DurableWrite,
+}
 
 /// One way to use the disk.
 struct Load {
     name: &'static str,
-    write: bool,
+    kind: Kind,
     /// Bytes of a request.
     size: u32,
     /// Requests in flight.
     depth: u16,
     /// Bytes in all.
     bytes: u64,
+    /// The guest acknowledges each batch's interrupt, though it waits by looking.
+    acknowledged: bool,
 }
 
-const LOADS: [Load; 6] = [
-    Load { name: "4 KiB reads, one at a time", write: false, size: 4096, depth: 1, bytes: SMALL },
-    Load { name: "4 KiB reads, 32 at a time", write: false, size: 4096, depth: 32, bytes: SMALL },
-    Load { name: "4 KiB writes, one at a time", write: true, size: 4096, depth: 1, bytes: SMALL },
-    Load { name: "4 KiB writes, 32 at a time", write: true, size: 4096, depth: 32, bytes: SMALL },
-    Load { name: "1 MiB reads", write: false, size: 1 << 20, depth: 1, bytes: LARGE },
-    Load { name: "1 MiB writes", write: true, size: 1 << 20, depth: 1, bytes: LARGE },
+const LOADS: [Load; 7] = [
+    load("4 KiB reads, one at a time", Kind::Read, 4096, 1, SMALL),
+    load("4 KiB reads, 32 at a time", Kind::Read, 4096, 32, SMALL),
+    load("4 KiB writes, one at a time", Kind::Write, 4096, 1, SMALL),
+    load("4 KiB writes, 32 at a time", Kind::Write, 4096, 32, SMALL),
+    load("4 KiB writes, each durable", Kind::DurableWrite, 4096, 1, DURABLE),
+    load("1 MiB reads", Kind::Read, 1 << 20, 1, LARGE),
+    load("1 MiB writes", Kind::Write, 1 << 20, 1, LARGE),
 ];
+
+const fn load(name: &'static str, kind: Kind, size: u32, depth: u16, bytes: u64) -> Load {
+    Load { name, kind, size, depth, bytes, acknowledged: false }
+}
 
 impl Load {
     fn batches(&self) -> u64 {
@@ -64,7 +85,8 @@ impl Load {
 
     /// A guest that makes `batches` batches of requests.
     fn guest(&self, batches: u64) -> Vec<Op> {
-        let mut ops = bring_up(DEVICE, VERSION_1, &[QUEUE], 1);
+        let flush = if self.kind == Kind::DurableWrite { 0 } else { FLUSH };
+        let mut ops = bring_up(DEVICE, VERSION_1 | flush, &[QUEUE], 1);
         for nth in 0..self.depth {
             ops.extend(self.request(nth));
         }
@@ -74,7 +96,18 @@ impl Load {
             let value = u64::from(slot % self.depth * PARTS);
             ops.push(Op::Write { width: Width::Word, addr, value });
         }
-        ops.push(Op::Repeat { count: batches, ops: QUEUE.again(DEVICE, self.depth, 2) });
+        ops.push(Op::Repeat { count: batches, ops: self.batch() });
+        ops
+    }
+
+    /// Offers a batch, waits for it, and answers its interrupt as a driver does (section 4.2.3.4).
+    fn batch(&self) -> Vec<Op> {
+        let mut ops = QUEUE.again(DEVICE, self.depth, 2);
+        if self.acknowledged {
+            let status = register(DEVICE, INTERRUPT_STATUS);
+            ops.push(Op::Expect { width: Width::Long, addr: status, mask: 0, value: 0, code: 3 });
+            ops.push(set(DEVICE, INTERRUPT_ACK, 1));
+        }
         ops
     }
 
@@ -82,12 +115,12 @@ impl Load {
     fn request(&self, nth: u16) -> [Op; 2] {
         let at = HEADERS + 32 * u64::from(nth);
         let mut header = [0; 17];
-        header[0] = self.write.into();
+        header[0] = (self.kind != Kind::Read).into();
         header[8..16].copy_from_slice(&(self.offset(nth) / SECTOR).to_le_bytes());
         let data = DATA + u64::from(nth) * u64::from(self.size);
         let parts = [
             Buffer { addr: at, len: 16, writable: false },
-            Buffer { addr: data, len: self.size, writable: !self.write },
+            Buffer { addr: data, len: self.size, writable: self.kind == Kind::Read },
             Buffer { addr: at + 16, len: 1, writable: true },
         ];
         [Op::Bytes { addr: at, data: header.into() }, QUEUE.chain(nth * PARTS, &parts)]
@@ -99,9 +132,13 @@ impl Load {
         let begun = Instant::now();
         for _ in 0..self.batches() {
             for nth in 0..self.depth {
-                match self.write {
-                    true => image.write_all_at(&data, self.offset(nth))?,
-                    false => image.read_exact_at(&mut data, self.offset(nth))?,
+                match self.kind {
+                    Kind::Read => image.read_exact_at(&mut data, self.offset(nth))?,
+                    Kind::Write => image.write_all_at(&data, self.offset(nth))?,
+                    Kind::DurableWrite => {
+                        image.write_all_at(&data, self.offset(nth))?;
+                        image.sync_data()?;
+                    }
                 }
             }
         }
@@ -124,7 +161,7 @@ impl Load {
             Ok::<_, anyhow::Error>(mebibytes / (time / 1000.0))
         })?;
         Ok(Case {
-            bench: "disk",
+            bench: "disk".into(),
             name: self.name.to_owned(),
             unit: Unit::MebibytesPerSecond,
             series,
@@ -133,9 +170,10 @@ impl Load {
     }
 }
 
-/// A guest that makes `count` reads of 4 KiB, each when the one before has been answered.
+/// A guest that makes `count` reads of 4 KiB, each when the one before has been answered and its interrupt
+/// acknowledged.
 pub fn requests_one_by_one(count: u64) -> Vec<Op> {
-    LOADS[0].guest(count)
+    Load { acknowledged: true, ..LOADS[0] }.guest(count)
 }
 
 /// The disk under each load.

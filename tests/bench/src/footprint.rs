@@ -119,7 +119,7 @@ pub fn footprint(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
         let goal_series = Series { subject: "goal".to_owned(), samples: vec![goal; rounds] };
         let ours = Series { subject: "casemate".to_owned(), samples };
         Case {
-            bench: "footprint",
+            bench: "footprint".into(),
             name: name.to_owned(),
             unit: Unit::Mebibytes,
             series: vec![goal_series, ours],
@@ -155,7 +155,7 @@ pub fn density(bench: &Bench, _rounds: usize) -> Result<Vec<Case>> {
         samples: samples.to_vec(),
     };
     let case = |name: &str, unit, series| Case {
-        bench: "density",
+        bench: "density".into(),
         name: name.to_owned(),
         unit,
         series,

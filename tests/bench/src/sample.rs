@@ -1,9 +1,11 @@
 //! What was measured: several subjects in turn, in rounds, so that a noisy machine is as noisy for each.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Milliseconds: less is better.
@@ -29,7 +31,7 @@ impl Unit {
 }
 
 /// The numbers of one subject, one for each round.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Who was measured.
     pub subject: String,
@@ -50,10 +52,10 @@ impl Series {
 }
 
 /// One question, put to every subject in every round. The first subject is what the others are compared with.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Which benchmark it belongs to.
-    pub bench: &'static str,
+    pub bench: Cow<'static, str>,
     /// What was asked.
     pub name: String,
     /// What the numbers count.
@@ -138,7 +140,7 @@ mod tests {
     #[test]
     fn ratios_are_those_of_the_same_round() {
         let case = Case {
-            bench: "b",
+            bench: "b".into(),
             name: "c".to_owned(),
             unit: Unit::Count,
             series: vec![series(&[1.0, 10.0, 100.0]), series(&[2.0, 20.0, 200.0])],

@@ -36,7 +36,7 @@ pub fn startup(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
         series.samples = samples[1..].to_vec();
     }
     let case = |name: &str, series| Case {
-        bench: "startup",
+        bench: "startup".into(),
         name: format!("{name}, {MEBIBYTES} MiB, 1 vCPU"),
         unit: Unit::Milliseconds,
         series,
@@ -55,7 +55,7 @@ pub fn scaling(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
         })?;
         let name = format!("exec to exit by {name}");
         Ok::<_, anyhow::Error>(Case {
-            bench: "scaling",
+            bench: "scaling".into(),
             name,
             unit: Unit::Milliseconds,
             series,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::sample::Case;
@@ -43,6 +44,12 @@ pub fn json(cases: &[Case]) -> Value {
     Value::Array(cases.iter().map(case).collect())
 }
 
+/// The cases of what [`json`] made.
+pub fn from_json(text: &[u8]) -> Result<Vec<Case>> {
+    let all: Vec<Value> = serde_json::from_slice(text)?;
+    all.into_iter().map(|mut each| Ok(serde_json::from_value(each["case"].take())?)).collect()
+}
+
 /// Three digits are as many as such numbers mean.
 fn number(value: f64) -> String {
     match value {
@@ -64,12 +71,14 @@ mod tests {
             samples: samples.to_vec(),
         };
         let case = Case {
-            bench: "startup",
+            bench: "startup".into(),
             name: "exec to exit".to_owned(),
             unit: Unit::Milliseconds,
             series: vec![series("floor", &[2.0, 2.0]), series("casemate", &[3.0, 3.0])],
             goal: Some(1.5),
         };
+        let again = from_json(json(std::slice::from_ref(&case)).to_string().as_bytes());
+        assert_eq!(again.unwrap(), std::slice::from_ref(&case));
         let text = markdown(&[case]);
         let rows: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(

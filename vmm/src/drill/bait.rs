@@ -93,7 +93,7 @@ impl Laid {
         let ears = Ears::open(dir.path(), &abstract_name)?;
         make_programs(dir.path())?;
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        let Some(victim) = clone(libc::CLONE_PIDFD)? else { wait_for(&gone) };
+        let Some(victim) = clone(libc::CLONE_PIDFD, None)? else { wait_for(&gone) };
         let bait = Bait {
             dir: dir.path().into(),
             victim: victim.pid,

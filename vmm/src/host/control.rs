@@ -1,6 +1,7 @@
 //! The host's control files: /proc of our own workers, and control groups.
 
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -115,6 +116,12 @@ pub fn parse_cgroup_mounts(mountinfo: &str, own: &str) -> Vec<CgroupMount> {
 /// Makes a control group.
 pub fn make_cgroup(group: &Path) -> Result<()> {
     std::fs::create_dir(group).with_context(|| format!("cannot make control group {group:?}"))
+}
+
+/// Opens a control group's directory, for processes to be born in.
+pub fn open_cgroup(group: &Path) -> Result<OwnedFd> {
+    let file = std::fs::File::open(group);
+    Ok(file.with_context(|| format!("cannot open control group {group:?}"))?.into())
 }
 
 /// Reads a control group's file.

@@ -152,8 +152,9 @@ pub fn confine(rules: &[Rule]) -> Result<(), Error> {
     capabilities::drop_all()?;
     privileges::give_up()?;
     landlock::deny_all(true, None)?;
+    let filter = seccomp::fatal_program(rules)?;
     code::forget_start_up();
-    seccomp::enforce(rules)
+    seccomp::enforce(&filter)
 }
 
 /// Closes every descriptor but `keep`, in a process that the launcher cloned from itself and that does

@@ -38,10 +38,14 @@ pub fn program(rules: &[Rule]) -> Result<BpfProgram, Error> {
     Ok(program)
 }
 
-/// Installs a filter for this thread that kills the process for everything that `rules` does not allow.
-pub fn enforce(rules: &[Rule]) -> Result<(), Error> {
-    let program = compile(rules).map_err(|_| uncompiled())?;
-    seccompiler::apply_filter(&program)
+/// A filter that kills the process for everything that `rules` does not allow.
+pub fn fatal_program(rules: &[Rule]) -> Result<BpfProgram, Error> {
+    compile(rules).map_err(|_| uncompiled())
+}
+
+/// Installs a filter for this thread, without a listener.
+pub fn enforce(program: &BpfProgram) -> Result<(), Error> {
+    seccompiler::apply_filter(program)
         .map_err(|_| Error::new(LAYER, "install the filter")(Errno::INVAL))
 }
 

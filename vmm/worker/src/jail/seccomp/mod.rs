@@ -9,4 +9,4 @@
 mod install;
 pub mod rules;
 
-pub use install::{enforce, install, program};
+pub use install::{enforce, fatal_program, install, program};
