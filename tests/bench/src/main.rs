@@ -1,9 +1,10 @@
 //! Measures casemate: [`subject`] is who, [`sample`] what comes of it, [`table`] and [`plot`] show it.
-//! The benchmarks are [`startup`], [`footprint`], [`disk`], [`boot`] and [`repeatable`].
+//! The benchmarks are [`startup`], [`footprint`], [`disk`], [`console`], [`boot`] and [`repeatable`].
 //!
 //! Machines are noisy: subjects are measured in turn in the same rounds, and compared round by round.
 
 mod boot;
+mod console;
 mod disk;
 mod footprint;
 mod plot;
@@ -24,13 +25,14 @@ use subject::Bench;
 /// A benchmark: name, what it measures, rounds unless told otherwise, how.
 type Benchmark = (&'static str, &'static str, usize, fn(&Bench, usize) -> Result<Vec<Case>>);
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("startup", "a guest that ends at once, against the floor", 60, startup::startup),
     ("scaling", "start-up by memory and by vCPUs", 30, startup::scaling),
     ("footprint", "memory of an idle sandbox besides its guest's", 10, footprint::footprint),
     ("density", "how many idle sandboxes fit into 8 GiB", 1, footprint::density),
     ("repeatable", "what is the same in every run", 5, repeatable::repeatable),
     ("disk", "block requests, against the same transfers by hand", 7, disk::disk),
+    ("console", "bytes both ways and an echo, against cat", 7, console::console),
     ("boot", "a Linux guest, against QEMU's microvm", 7, boot::boot),
 ];
 

@@ -16,6 +16,8 @@ pub enum Unit {
     Count,
     /// Mebibytes in a second: more is better.
     MebibytesPerSecond,
+    /// Microseconds: less is better.
+    Microseconds,
 }
 
 impl Unit {
@@ -26,6 +28,7 @@ impl Unit {
             Self::Mebibytes => "MiB",
             Self::Count => "",
             Self::MebibytesPerSecond => "MiB/s",
+            Self::Microseconds => "µs",
         }
     }
 }
