@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bare::virtio::{self, Buffer, register, set};
+use bare::virtio::{Buffer, register, set};
 use bare::{Op, Width};
 use devices::violation::Violation;
 use programs::whole::look;
@@ -156,7 +156,7 @@ fn others() {
     ops.extend(first.up());
     ops.extend(first.read(0, &image()[..512]));
     // A width that no register has.
-    let addr = virtio::register(first.device, register::STATUS);
+    let addr = register(first.device, register::STATUS);
     ops.push(Op::Write { width: Width::Word, addr, value: 0 });
     dir.write("second.img", [0; 512]);
     let end = record(&dir, &ops).args(&["--disk", "second.img"]).end();

@@ -35,7 +35,7 @@ use steps::queue::{END, Queue};
 use steps::{CONSOLE, DISK, Disturbance, Machine, Store};
 use vm_memory::{Bytes, GuestAddress};
 use worker::jail::layers::Layers;
-use worker::jail::seccomp::{enforce, rules::rules};
+use worker::jail::seccomp::{enforce, fatal_program, rules::rules};
 use worker::plan::{Backing, Device, Plan, Role};
 use worker::{fds, memory};
 
@@ -163,13 +163,13 @@ fn live(plan: &Plan, index: u8, inherited: &[(OwnedFd, RawFd)], memory: &devices
     if let Device::Blk(shape) = device {
         let image = File::from(take(fds::IMAGE));
         let mut served = BlkLoop::new(link, Blk::new(image, shape, [b'i'; ID_LEN]));
-        enforce(&rules(plan, &[])).unwrap();
+        enforce(&fatal_program(&rules(plan, &[])).unwrap()).unwrap();
         leave(served.run())
     } else {
         let joined = Joined::Raw(Raw::new(take(1)).within(OUTPUT));
         let inputs = Inputs { stdin: Some(take(0)), orders: None };
         let mut served = ConsoleLoop::new(vec![Line::new(link, joined)], inputs, |_| Ok(()));
-        enforce(&rules(plan, &[])).unwrap();
+        enforce(&fatal_program(&rules(plan, &[])).unwrap()).unwrap();
         leave(served.run())
     }
 }
