@@ -66,9 +66,11 @@ impl Port for Raw {
 
     fn input(&mut self, buffer: &mut [u8]) -> usize {
         let count = buffer.len().min(self.input.len());
-        for (to, from) in buffer.iter_mut().zip(self.input.drain(..count)) {
-            *to = from;
-        }
+        let (Some(to), Some(from)) = (buffer.get_mut(..count), self.input.get(..count)) else {
+            return 0;
+        };
+        to.copy_from_slice(from);
+        self.input.drain(..count);
         count
     }
 }

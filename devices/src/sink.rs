@@ -154,7 +154,8 @@ impl Sink {
     /// Takes as much as there is room for of what is not the guest's, and is within no bounds.
     pub fn keep(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.capacity - self.buffer.len());
-        self.buffer.extend(bytes.iter().take(count));
+        // A slice is copied as a whole, an iterator over part of one byte by byte.
+        self.buffer.extend(bytes.get(..count).unwrap_or_default());
         count
     }
 

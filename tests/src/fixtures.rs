@@ -13,6 +13,8 @@ pub enum Fixture {
     Lean,
     /// A Debian userland with python3.
     Rootfs,
+    /// The same with a C compiler.
+    Compiler,
     /// A static busybox.
     Busybox,
 }
@@ -32,6 +34,11 @@ impl Fixture {
                 .ok_or_else(|| "needs the lean kernel: run scripts/guest-kernel".to_owned()),
             Self::Rootfs => there(cache.join("rootfs/debian-python3.squashfs"))
                 .ok_or_else(|| "needs a Debian userland: run scripts/debian-rootfs".to_owned()),
+            Self::Compiler => {
+                there(cache.join("rootfs/debian-python3_gcc_libc6-dev_make.squashfs")).ok_or_else(
+                    || "needs a compiler: run scripts/debian-rootfs gcc libc6-dev make".to_owned(),
+                )
+            }
             Self::Busybox => there(cache.join("busybox/busybox"))
                 .ok_or_else(|| "needs a static busybox: run scripts/emulated-host true".to_owned()),
         }

@@ -9,6 +9,7 @@
 //! | [`scratch`] | a directory for one test, and bytes to fill files with |
 //! | [`terminal`] | a terminal for a run: keys, window and screen are the test's |
 //! | [`guests`] | parts of bare-metal guests that several tests use |
+//! | [`archive`] | tar archives that are as wrong as a test wants |
 //! | [`fixtures`] | kernels and root images for tests with Linux guests |
 //!
 //! The program `without` runs another one on a kernel that seems to lack a feature.
@@ -19,6 +20,7 @@
 //! gone when its test ends.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+pub mod archive;
 pub mod fixtures;
 pub mod guests;
 pub mod inject;

@@ -205,6 +205,24 @@ pub fn groups_of(pid: Pid) -> Vec<PathBuf> {
     found
 }
 
+/// How many bytes of memory a process may have that is alone in a control group of launcher `pid`'s.
+pub fn alone_with(process: &Process, pid: Pid) -> u64 {
+    let id = process.pid.to_string();
+    let members = |group: &PathBuf| {
+        let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let groups = groups_of(pid).into_iter();
+    let own: Vec<_> = groups.filter(|group| members(group).contains(&id)).collect();
+    assert!(!own.is_empty(), "{} is in no group of its launcher's", process.name);
+    assert!(own.iter().all(|group| members(group) == [id.clone()]), "somebody else is in {own:?}");
+    let files = own
+        .iter()
+        .flat_map(|group| ["memory.max", "memory.limit_in_bytes"].map(|file| group.join(file)));
+    let limit = files.filter_map(|file| std::fs::read_to_string(file).ok()).next().unwrap();
+    limit.trim().parse().unwrap()
+}
+
 /// Ids of the children that this process started itself.
 static OWN: Mutex<Option<HashSet<i32>>> = Mutex::new(None);
 

@@ -18,10 +18,11 @@ use image::word::{WORD, Word};
 use serde::Serialize;
 use worker::jail::layers::{Layer, Layers};
 
-use crate::companion::{Companion, Ready, Stopped};
+use crate::companion::{Companion, Cut, Ready, Stopped};
 use crate::identity::Identity;
 use crate::image::in_memory;
-use crate::outcome::in_words;
+use crate::outcome::{Outcome, in_words};
+use crate::signals::Signals;
 
 /// A directory that something comes out to.
 #[derive(Debug)]
@@ -41,6 +42,17 @@ pub struct Output {
 pub struct Collector {
     path: PathBuf,
     ready: Ready,
+}
+
+/// What ended the run, if an error says so.
+fn ending(error: &anyhow::Error) -> Option<Outcome> {
+    if let Some(Stopped { name, call }) = error.downcast_ref() {
+        return Some(Outcome::Breach((*name).to_owned(), Some(*call)));
+    }
+    error.downcast_ref().map(|cut| match cut {
+        Cut::Time => Outcome::Timeout,
+        Cut::Signal(signal) => Outcome::Interrupted(*signal),
+    })
 }
 
 /// What came out, for the report.
@@ -81,14 +93,20 @@ impl Output {
 }
 
 impl Collector {
-    /// Lets it unpack, which has to be done by `until`.
-    pub fn collect(self, until: Option<Instant>) -> (Collected, Option<Stopped>) {
+    /// Lets it unpack, which has to be done by `deadline`, and before a signal comes. Also what ended
+    /// the run meanwhile, if something did.
+    pub fn collect(
+        self,
+        deadline: Option<Instant>,
+        signals: &Signals,
+    ) -> (Collected, Option<Outcome>) {
         let Self { path, ready } = self;
-        let unpacked = ready.until_end(until, |bytes: [u8; WORD]| match Word::decode(&bytes) {
+        let hear = |bytes: [u8; WORD]| match Word::decode(&bytes) {
             Some(Word::Unpacked(files, bytes)) => Some(Ok(Unpacked { files, bytes })),
             Some(Word::Failed(reason)) => Some(Err(anyhow!(visible::line(&reason)))),
             _ => Some(Err(anyhow!("the unpack process wrote a malformed record"))),
-        });
+        };
+        let unpacked = ready.until_end_or_cut(deadline, signals, hear);
         let directory = path.display().to_string();
         match unpacked {
             Ok(Unpacked { files, bytes }) => {
@@ -97,7 +115,7 @@ impl Collector {
             Err(error) => {
                 let reason = format!("cannot collect {path:?}: {}", in_words(&error));
                 let collected = Collected { directory, files: 0, bytes: 0, reason: Some(reason) };
-                (collected, error.downcast().ok())
+                (collected, ending(&error))
             }
         }
     }

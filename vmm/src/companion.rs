@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use devices::visible;
@@ -23,8 +23,9 @@ use crate::cgroup::{Cgroup, Limits};
 use crate::host;
 use crate::identity::Identity;
 use crate::layers::{self, Floor, Given, Subject};
+use crate::signals::{RESIZED, Signals};
 use crate::spawn::{Ended, Program, spawn};
-use crate::watched::{Event, Said, Watched};
+use crate::watched::{Event, Said, Until, Watched};
 
 /// What is started, and with what.
 pub struct Companion<'a> {
@@ -66,6 +67,20 @@ pub struct Stopped {
     /// What it tried.
     pub call: Call,
 }
+
+/// What a companion was doing is not wanted any more.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum Cut {
+    /// The run's time is up.
+    #[error("the time was up (--timeout)")]
+    Time,
+    /// A signal ends the run.
+    #[error("ended by signal {0}")]
+    Signal(u8),
+}
+
+/// How long a companion may take to take back what it did.
+const TAKING_BACK: Duration = Duration::from_secs(10);
 
 impl Companion<'_> {
     /// Starts it, and waits until it is sealed and its layers are read back.
@@ -136,15 +151,57 @@ impl Companion<'_> {
 
 impl Ready {
     /// Lets it begin and hears it out. `hear` is told every record, and says when it was the last.
-    /// A forbidden call is a [`Stopped`]. It has to be done by `until`.
+    /// A forbidden call is a [`Stopped`].
     pub fn until_end<const LENGTH: usize, T>(
         mut self,
-        until: Option<Instant>,
+        hear: impl FnMut([u8; LENGTH]) -> Option<Result<T>>,
+    ) -> Result<T> {
+        self.go();
+        self.hear_out(None, hear, || None)
+    }
+
+    /// The same, with an end: it has to be done by `deadline`, and before a signal comes. Otherwise it is
+    /// asked to take back what it did, has [`TAKING_BACK`] for that, and the error is a [`Cut`].
+    pub fn until_end_or_cut<const LENGTH: usize, T>(
+        mut self,
+        deadline: Option<Instant>,
+        signals: &Signals,
         mut hear: impl FnMut([u8; LENGTH]) -> Option<Result<T>>,
     ) -> Result<T> {
-        let name = self.name;
-        // If it is gone, its end says so.
+        self.go();
+        let until = Until { time: deadline, readable: Some(signals.fd()) };
+        let cut = || {
+            let signal = std::iter::from_fn(|| signals.next()).find(|signal| *signal != RESIZED);
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            signal.map(Cut::Signal).or(late.then_some(Cut::Time))
+        };
+        let heard = self.hear_out(until, &mut hear, cut);
+        if heard.as_ref().is_err_and(|error| error.is::<Cut>()) {
+            // As it is asked to begin, so to end: with a byte.
+            self.go();
+            let ended = self.hear_out(Some(Instant::now() + TAKING_BACK), hear, || Some(Cut::Time));
+            if let Err(error) = ended
+                && error.is::<Stopped>()
+            {
+                return Err(error);
+            }
+        }
+        heard
+    }
+
+    /// Says go. If it is gone, its end says so.
+    fn go(&self) {
         let _ = rustix::io::write(&self.go, &[1]);
+    }
+
+    /// Hears every record, until `hear` has heard the last, or there is none and `cut` is something.
+    fn hear_out<'a, const LENGTH: usize, T>(
+        &mut self,
+        until: impl Into<Until<'a>>,
+        mut hear: impl FnMut([u8; LENGTH]) -> Option<Result<T>>,
+        cut: impl Fn() -> Option<Cut>,
+    ) -> Result<T> {
+        let (name, until) = (self.name, until.into());
         loop {
             match self.process.next_event(Reply::Hold, until) {
                 Event::Said(Said::Record(bytes)) => {
@@ -157,10 +214,11 @@ impl Ready {
                 }
                 Event::Called(call) => bail!(Stopped { name, call }),
                 Event::Ended => bail!(self.how_it_ended()),
-                Event::Nothing if until.is_some_and(|until| Instant::now() >= until) => {
-                    bail!("the time was up (--timeout)")
+                Event::Nothing => {
+                    if let Some(cut) = cut() {
+                        bail!(cut)
+                    }
                 }
-                Event::Nothing => {}
             }
         }
     }

@@ -62,6 +62,11 @@ Limits without an option of their own:
                      time of vCPUs + 1 CPUs, where there is a control group
   --console FILE     16 MiB; the rest is dropped, and counted in its last line
   --report FILE      128 KiB
+  --earlycon         512 lines of 248 bytes
+  --in, and images   1 GiB of memory to build one, 1048576 entries, 128 MiB of
+                     names
+  --out              128 MiB of memory to unpack in, 131072 entries, 16 MiB of
+                     names; 256 MiB and 20000 requests in a second
 The report has them all, as they were in force, and what was dropped.";
 
 /// How long a run may take; none: for ever.
@@ -227,6 +232,9 @@ pub fn losses_in_words(dropped: &Dropped) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use image::{life, tree, unpack};
+    use worker::{earlycon, status};
+
     use super::*;
 
     #[test]
@@ -257,6 +265,23 @@ mod tests {
         assert!(HELP.contains(&format!("guest memory + {} MiB, vCPUs", cgroup::OVERHEAD >> 20)));
         assert!(HELP.contains(&format!("FILE     {} MiB;", kernel_log::MAX_FILE >> 20)));
         assert!(HELP.contains(&format!("FILE      {} KiB\n", REPORT >> 10)));
+        let lines = format!("{} lines of {} bytes\n", earlycon::RECORDS, status::TEXT);
+        assert!(HELP.contains(&lines));
+    }
+
+    #[test]
+    fn what_the_help_says_of_images_is_so() {
+        let (built, unpacked) = (life::MEMORY >> 30, life::UNPACK_MEMORY >> 20);
+        let (entries, names) = (tree::ENTRIES_MAX, tree::NAMES_MAX >> 20);
+        let Rates { bytes, operations } = SCRATCH;
+        for said in [
+            format!("{built} GiB of memory to build one, {entries} entries, {names} MiB of\n"),
+            format!("{unpacked} MiB of memory to unpack in, {} entries", unpack::ENTRIES_MAX),
+            format!("entries, {} MiB of\n", unpack::NAMES_MAX >> 20),
+            format!("{} MiB and {operations} requests", bytes >> 20),
+        ] {
+            assert!(HELP.contains(&said), "{said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A jailed process as the launcher has it: its end, its status pipe, and its filter's listener.
 
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -47,8 +47,23 @@ pub enum Event<const LENGTH: usize> {
     Called(Call),
     /// It has ended, and said and called nothing any more.
     Ended,
-    /// Nothing, in the time that it had.
+    /// Nothing, in the time that it had, or before something else was to be read.
     Nothing,
+}
+
+/// How long a process's next event is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Until<'a> {
+    /// Until then; none: for ever.
+    pub time: Option<Instant>,
+    /// Until there is something to read here.
+    pub readable: Option<BorrowedFd<'a>>,
+}
+
+impl From<Option<Instant>> for Until<'_> {
+    fn from(time: Option<Instant>) -> Self {
+        Self { time, readable: None }
+    }
 }
 
 impl Watched {
@@ -141,11 +156,12 @@ impl Watched {
     }
 
     /// Waits for the next event, `until` then at most; a forbidden call is one if it is held back.
-    pub fn next_event<const LENGTH: usize>(
+    pub fn next_event<'a, const LENGTH: usize>(
         &mut self,
         reply: Reply,
-        until: Option<Instant>,
+        until: impl Into<Until<'a>>,
     ) -> Event<LENGTH> {
+        let Until { time, readable } = until.into();
         loop {
             // Looked at first, so that nothing it said can be missed.
             let ended =
@@ -161,11 +177,13 @@ impl Watched {
             if ended {
                 return Event::Ended;
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            let left = time.map(|time| time.saturating_duration_since(Instant::now()));
+            let other = readable.is_some_and(|fd| readable_within(fd, Duration::ZERO));
+            if other || left == Some(Duration::ZERO) {
                 return Event::Nothing;
             }
-            wait(self.waiting().collect(), left);
+            let other = readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            wait(self.waiting().chain(other).collect(), left);
         }
     }
 

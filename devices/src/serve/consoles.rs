@@ -17,6 +17,8 @@ use crate::wires::{Descriptors, Wires};
 
 /// The most bytes of standard input read at once.
 const INPUT: usize = 4096;
+/// The most writes to one sink in a turn.
+const WRITES: usize = 16;
 
 /// What the outside hears of the consoles.
 #[derive(Debug)]
@@ -182,9 +184,7 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>, W: Wires> ConsoleLoop<'m, F, W
             match source {
                 Source::Control(index) => ended |= self.lines[index].control()?,
                 Source::Kick(index, queue) => self.lines[index].link.take_kick(queue)?,
-                Source::Sink(index, number) => {
-                    self.lines[index].sinks().nth(number).map(Sink::write);
-                }
+                Source::Sink(index, number) => self.write(index, number),
                 Source::Stdin(index) => self.read_stdin(index),
                 Source::Orders => self.read_orders()?,
             }
@@ -196,6 +196,17 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>, W: Wires> ConsoleLoop<'m, F, W
         self.tell_dropped(Dropped::has_doubled_since)?;
         self.tell_life()?;
         Ok(if ended { Turn::Ended } else { Turn::Worked })
+    }
+
+    /// Writes what a sink takes without waiting, within one turn's budget: what that makes room for moves
+    /// in one go, with one interrupt.
+    fn write(&mut self, index: usize, number: usize) {
+        let Some(sink) = self.lines[index].sinks().nth(number) else { return };
+        for _ in 0..WRITES {
+            if !sink.write() {
+                break;
+            }
+        }
     }
 
     fn read_stdin(&mut self, index: usize) {

@@ -63,7 +63,7 @@ fn holds(end: &End, possible: usize) {
     assert_eq!(report["held"], true);
     let workers = report["workers"].as_array().unwrap();
     let names: Vec<_> = workers.iter().map(|worker| worker["worker"].as_str().unwrap()).collect();
-    assert_eq!(names, ["vcpu", "console", "blk0", "blk1"]);
+    assert_eq!(names, ["vcpu", "console", "blk0", "blk1", "blk2"]);
     for (name, worker) in names.iter().zip(workers) {
         let calls = &worker["calls"];
         assert_eq!(calls["mismatch"], Value::Null, "{name}: a filter that is not its table's");

@@ -35,8 +35,25 @@ const ROWS: [Row; 13] = [
 
 pub fn tests() -> Vec<Test> {
     let rows = ROWS.into_iter();
-    rows.map(|row| Test::new(format!("files::refused::{}", row.0), &[], move || refused(&row)))
-        .collect()
+    let rows =
+        rows.map(|row| Test::new(format!("files::refused::{}", row.0), &[], move || refused(&row)));
+    let cap = Test::new("files::as_much_as_max_in_and_not_a_byte_more", &[], cap);
+    rows.chain([cap]).collect()
+}
+
+/// What is in all files together counts. What fits comes as far as the kernel, which is none.
+fn cap() {
+    for (more, word) in [(0, "not a kernel"), (1, "--max-in")] {
+        let dir = Scratch::new();
+        std::fs::create_dir_all(dir.path("data/deep")).unwrap();
+        dir.write("data/deep/a", [1; 60_000]);
+        dir.write("data/b", vec![1; 40_000 + more]);
+        dir.write("kernel", [1; 512]);
+        dir.write("root", [0; 512]);
+        let args = ["run", "--kernel", "kernel", "--rootfs", "root", "--in", "data"];
+        let run = Run::new(&dir, &args).args(&["--max-in", "100000", "--", "true"]);
+        run.end().exits(125).explains(&[word]);
+    }
 }
 
 fn refused((name, options, status, words): &Row) {

@@ -11,6 +11,7 @@
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`disk_limits`] | images that stay as they are, caps and rates |
 //! | [`files`] | directories and scratch disks that will not do |
+//! | [`out`] | archives that a guest leaves for `--out`, and the process that unpacks them |
 //! | [`violations`] | what a guest may not do to its devices |
 //! | [`hostile`] | a guest that breaks every rule, bug class by bug class, and what the host has of it |
 //! | [`lives`] | time limits, signals, kills, descriptors: nothing is left behind |
@@ -31,6 +32,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::cast_possible_truncation, reason = "the host has 64 bits")]
 
+mod agent;
 mod bounds;
 mod console;
 mod disk;
@@ -51,6 +53,7 @@ mod lives;
 mod memory;
 mod missing;
 mod operator;
+mod out;
 mod profiles;
 mod record;
 mod replay;
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         disk::tests(),
         disk_limits::tests(),
         files::tests(),
+        out::tests(),
         violations::tests(),
         hostile::tests(),
         lives::tests(),

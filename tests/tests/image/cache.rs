@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bare::Op;
 use rustix::process::Signal;
 use serde_json::Value;
+use tests::archive::{Tar, sha256};
 use tests::process::PATIENCE;
 use tests::run::{KERNEL, Run, Running};
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
-use crate::archive::{Tar, sha256};
 use crate::containers::{config, layers, layout, saved};
 use crate::{IMAGE, build, tool};
 

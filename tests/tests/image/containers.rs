@@ -1,10 +1,10 @@
 //! Container images: layers over layers.
 
 use tar::EntryType;
+use tests::archive::{Tar, sha256};
 use tests::scratch::{Scratch, assert_same};
 use tests::suite::{Need, Test};
 
-use crate::archive::{Tar, sha256};
 use crate::{IMAGE, build, build_twice, listing, tool};
 
 /// How the container images of these tests want to be run.

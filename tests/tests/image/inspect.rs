@@ -1,11 +1,11 @@
 //! What is said of an image.
 
 use serde_json::{Value, json};
+use tests::archive::{Tar, sha256};
 use tests::run::Run;
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
-use crate::archive::{Tar, sha256};
 use crate::containers::{config, layers, saved};
 use crate::{IMAGE, build, tool};
 

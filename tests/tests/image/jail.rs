@@ -2,18 +2,19 @@
 
 use std::time::Instant;
 
+use tests::archive::Tar;
 use tests::inject::call;
-use tests::process::{PATIENCE, Process};
-use tests::run::{Run, Running};
+use tests::process::{PATIENCE, Process, alone_with};
+use tests::run::{Run, Running, programs};
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
 
 use crate::IMAGE;
-use crate::archive::Tar;
 
 pub fn tests() -> Vec<Test> {
     vec![
         Test::new("jail::every_layer", &[Need::Root], every_layer),
+        Test::new("jail::without_a_layer_nothing_is_parsed", &[], floor),
         Test::new("jail::ends_with_the_launcher", &[], ends),
         // Tracing another user's process takes root.
         Test::new("jail::stops_a_forbidden_call", &[Need::Root], breach),
@@ -63,7 +64,22 @@ fn every_layer() {
     for (name, most) in limits {
         assert_eq!(process.limit(name).1, most.to_string(), "{name}");
     }
+    assert_eq!(alone_with(&process, running.pid()), (1 << 30) + (256 << 20));
     running.end().exits(0).is_silent();
+}
+
+/// Behind less than the floor nothing is parsed.
+fn floor() {
+    let dir = Scratch::new();
+    dir.write("source", Tar::default().file("a", b"x").bytes());
+    let build = |options: &[&str]| {
+        let without = [programs().join("without").into_os_string(), "landlock".into()];
+        let run = Run::new(&dir, &["image", "build", "source", "-o", IMAGE]).args(options);
+        run.by(&without).end()
+    };
+    build(&[]).exits(125).prints("").explains(&["layer landlock of the image worker is absent"]);
+    assert_eq!(dir.list(), ["source"]);
+    build(&["--insecure-allow-missing", "landlock"]).exits(0).is_silent();
 }
 
 /// Neither the process nor a file outlives a launcher that is killed.

@@ -11,7 +11,6 @@
 //! | [`pins`] | kernels, roots and disks that are, or are not, what they have to be |
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod archive;
 mod cache;
 mod containers;
 mod inspect;

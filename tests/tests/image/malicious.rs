@@ -2,10 +2,10 @@
 //! is left behind.
 
 use tar::EntryType;
+use tests::archive::{More, Tar, sha256};
 use tests::scratch::Scratch;
 use tests::suite::{Need, Test};
 
-use crate::archive::{More, Tar, sha256};
 use crate::build;
 use crate::containers::{CONFIG, config, layers, layout, saved};
 

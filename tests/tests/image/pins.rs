@@ -1,11 +1,10 @@
 //! Pinned files: what does not have the SHA-256 that it has to have is not started.
 
 use bare::Op;
+use tests::archive::sha256;
 use tests::run::{KERNEL, REPORT, Run};
 use tests::scratch::{Scratch, noise};
 use tests::suite::{Need, Test};
-
-use crate::archive::sha256;
 
 pub fn tests() -> Vec<Test> {
     vec![

@@ -5,11 +5,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 
 use rustix::fs::{CWD, FileType, XattrFlags, getxattr, mknodat, setxattr};
 use tar::EntryType;
+use tests::archive::{More, Tar};
+use tests::process::PATIENCE;
 use tests::run::Run;
 use tests::scratch::{Scratch, assert_same, noise};
 use tests::suite::{Need, Test};
+use tests::terminal::Terminal;
 
-use crate::archive::{More, Tar};
 use crate::{IMAGE, build, build_twice, listing, tool};
 
 pub fn tests() -> Vec<Test> {
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("sources::without_root", &[squashfs], without_root),
         Test::new("sources::sparse_3_gib", &[squashfs, Need::Tool("tar")], sparse),
         Test::new("sources::many_files", &[squashfs], many),
+        Test::new("sources::long_work_is_seen_on_a_terminal", &[Need::Tool("setsid")], seen),
         Test::new("sources::replaces_only_what_is_complete", &[], replaces),
     ]
 }
@@ -212,4 +215,18 @@ fn replaces() {
     build(&dir, "good", &[]).exits(0);
     assert_eq!(dir.read(IMAGE)[..4], *b"hsqs");
     assert_eq!(dir.list(), ["bad", "good", IMAGE]);
+}
+
+/// A bar, and nothing of it is left on the screen's line. Elsewhere builds are silent, as all other tests say.
+fn seen() {
+    let dir = Scratch::new();
+    dir.write("source", Tar::default().file("a", &noise(1, 48 << 20)).bytes());
+    let mut terminal = Terminal::new(24, 100);
+    let run = Run::new(&dir, &["image", "build", "source", "-o", IMAGE]).on(&terminal);
+    let running = run.start();
+    terminal.find("building", PATIENCE);
+    terminal.find("MiB of 48.00 MiB", PATIENCE);
+    running.end().exits(0);
+    let shown = terminal.shown();
+    assert!(shown.trim_end().ends_with("bytes)"), "{shown}");
 }

@@ -7,8 +7,6 @@ use tests::suite::Test;
 use crate::{NEEDS, run, script};
 
 /// With 256 MiB of memory, more is written to the root than it could hold in memory, which is half of that.
-/// Not more than all of it: the emulated host has no disk, and its temporary files count as the workers'
-/// memory.
 const WORK: &str = "
 set -e
 awk -F, '{ sum += $2 } END { print sum }' /in/table.csv
@@ -20,6 +18,22 @@ sync
 echo 3 >/proc/sys/vm/drop_caches
 cmp -n 167772160 /big /dev/zero && stat -c %s /big
 cp /in/table.csv /usr/bin/table && rm /usr/bin/awk && ls /usr/bin/table
+";
+
+/// Writes twice as much as there is memory, each MiB of it another one, and reads it all again.
+const TWICE: &str = "
+import os, struct
+SIZE, COUNT = 1 << 20, 512
+block = lambda number: struct.pack('<Q', number) * (SIZE // 8)
+with open('/large', 'wb') as file:
+    for number in range(COUNT):
+        file.write(block(number))
+    os.fsync(file.fileno())
+memory = int(open('/proc/meminfo').readline().split()[1]) << 10
+print(os.stat('/large').st_size >= 2 * memory)
+with open('/large', 'rb') as file:
+    numbers = [number for number in range(COUNT) if file.read(SIZE) == block(number)]
+    print(len(numbers), sum(numbers), file.read(1))
 ";
 
 /// Reads a table that came in, and leaves a result to come out.
@@ -36,10 +50,32 @@ chmod 755 /out/by/name/sum
 pub fn tests() -> Vec<Test> {
     vec![
         Test::new("files::in_and_a_root_on_a_disk", NEEDS, files),
+        Test::new("files::twice_the_memory_on_a_scratch_disk", NEEDS, twice),
+        Test::new("files::a_scratch_disk_holds_what_it_says", NEEDS, full),
         Test::new("files::a_table_comes_in_and_a_result_out", NEEDS, result),
         Test::new("files::a_link_does_not_come_out", NEEDS, link),
         Test::new("files::more_than_may_come_out", NEEDS, too_much),
     ]
+}
+
+fn twice() {
+    let dir = Scratch::new();
+    let options = ["--mem", "256M", "--scratch", "1G"];
+    let end = run(&dir, &options, &["python3", "-c", TWICE]).end();
+    end.exits(0).prints("True\n512 130816 b''\n").is_silent();
+    let disk = &end.report.as_ref().unwrap()["limits"]["disks"][1];
+    end.check(disk["kept_in"] == "temporary" && disk["refused_writes"] == 0, "another disk");
+}
+
+/// All of it but a tenth at most can be filled, and no byte more than all of it.
+fn full() {
+    const SIZE: u64 = 128 << 20;
+    let dir = Scratch::new();
+    let text = "head -c 1G /dev/zero >/large 2>/dev/null || stat -c %s /large";
+    let end = run(&dir, &["--mem", "256M", "--scratch", "128M"], &script(text)).end();
+    end.exits(0).is_silent();
+    let held: u64 = String::from_utf8_lossy(&end.stdout).trim().parse().unwrap();
+    end.check((SIZE - SIZE / 10..=SIZE).contains(&held), &format!("{held} bytes of {SIZE}"));
 }
 
 fn result() {

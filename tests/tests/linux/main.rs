@@ -13,6 +13,7 @@
 //! | [`containers`] | sources as roots, and how a container image wants to be run |
 //! | [`record`] | a guest's accesses as a fuzz program |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
+//! | [`guide`] | every command of the guide, and what it says of failures |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
 //!
 //! Guests are slow in emulation: what can share a boot does, and all but the tests of kernels use the
@@ -24,8 +25,10 @@ mod containers;
 mod disks;
 mod ends;
 mod files;
+mod guide;
 mod kernels;
 mod own_init;
+mod picture;
 mod record;
 mod roots;
 mod signals;
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         record::tests(),
         ends::tests(),
         own_init::tests(),
+        guide::tests(),
     ];
     tests::suite::run("linux", suites.into_iter().flatten().collect())
 }

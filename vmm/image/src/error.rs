@@ -135,6 +135,9 @@ pub enum Error {
     /// The names of what comes out are too much.
     #[error("its names take more than {} MiB", crate::unpack::NAMES_MAX >> 20)]
     OutNames,
+    /// The launcher asked for the end before it was all unpacked.
+    #[error("the end was asked for")]
+    Ended,
     /// The guest did not complete it.
     #[error("the guest did not complete it")]
     Unmarked,

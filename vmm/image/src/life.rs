@@ -5,9 +5,12 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
 use rustix::process::Resource;
 use worker::fds;
 use worker::jail::seccomp::rules::{Pin, Rule};
@@ -47,7 +50,7 @@ enum Unready {
     #[error("cannot look at the source: {0}")]
     Source(#[source] std::io::Error),
     #[error("cannot wait for the go: {0}")]
-    Go(#[source] rustix::io::Errno),
+    Go(#[source] Errno),
 }
 
 /// What the work is done with.
@@ -56,6 +59,8 @@ struct Tools {
     /// Length of the source in bytes.
     length: u64,
     result: &'static File,
+    /// The launcher's pipe: what comes after the go asks for the end.
+    go: ManuallyDrop<OwnedFd>,
 }
 
 fn write(record: &[u8]) {
@@ -103,7 +108,7 @@ fn get_ready(order: &Order) -> Result<Tools, Unready> {
     // Never closed: the filter has no call for that, and the process ends with them.
     let source: Source = Box::leak(Box::new(File::from(take(order::SOURCE)?)));
     let result: &File = Box::leak(Box::new(File::from(take(order::RESULT)?)));
-    let go = std::mem::ManuallyDrop::new(take(fds::GO)?);
+    let go = ManuallyDrop::new(take(fds::GO)?);
     let length = source.metadata().map_err(Unready::Source)?.len();
     // Permissions are the archive's; nothing else is made in this process.
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -117,11 +122,15 @@ fn get_ready(order: &Order) -> Result<Tools, Unready> {
         // The launcher is gone, or wants nothing done behind the layers that it found.
         leave(1);
     }
-    Ok(Tools { source, length, result })
+    if unpacks {
+        // From here on to be looked at, and not waited for.
+        fcntl_setfl(&*go, OFlags::NONBLOCK).map_err(Unready::Go)?;
+    }
+    Ok(Tools { source, length, result, go })
 }
 
 fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
-    let Tools { source, length, result } = *tools;
+    let Tools { source, length, result, .. } = *tools;
     match order.task {
         Task::Build { most, plain } => {
             let mut told = 0;
@@ -136,7 +145,10 @@ fn obey(order: &Order, tools: &Tools) -> Result<Word, Error> {
             Ok(Word::Built(counts, length, left_out))
         }
         Task::Unpack { most } => {
-            let Unpacked { files, bytes } = unpack::unpack(source, length, result.as_fd(), most)?;
+            // A byte more, or the launcher's end.
+            let ends = || rustix::io::read(&*tools.go, &mut [0]) != Err(Errno::AGAIN);
+            let directory = result.as_fd();
+            let Unpacked { files, bytes } = unpack::unpack(source, length, directory, most, &ends)?;
             Ok(Word::Unpacked(files, bytes))
         }
         Task::Inspect => {
@@ -199,6 +211,7 @@ pub fn rules(task: Task, file: RawFd) -> Vec<Rule> {
             rule(libc::SYS_unlinkat, "unlinkat", result, "take back what was made"),
             rule(libc::SYS_write, "write", Some(file), "write a file"),
             rule(libc::SYS_close, "close", Some(file), "be done with a file"),
+            nonblocking(),
         ],
     };
     rules.extend([
@@ -209,6 +222,20 @@ pub fn rules(task: Task, file: RawFd) -> Vec<Rule> {
         rule(libc::SYS_exit_group, "exit_group", None, "end"),
     ]);
     rules
+}
+
+/// The go is looked at while files are made: what comes after it asks for the end.
+fn nonblocking() -> Rule {
+    // rustix says that files may be large, and to a pipe that means nothing.
+    let flag = u64::from((OFlags::NONBLOCK | OFlags::LARGEFILE).bits());
+    let arguments = [(0, fds::GO.unsigned_abs().into()), (1, libc::F_SETFL.unsigned_abs().into())];
+    let pins = arguments.into_iter().chain([(2, flag)]);
+    Rule {
+        number: libc::SYS_fcntl,
+        name: "fcntl",
+        pins: pins.map(|(argument, value)| Pin { argument, value }).collect(),
+        reason: "look at the go without waiting",
+    }
 }
 
 #[cfg(test)]

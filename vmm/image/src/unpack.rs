@@ -3,7 +3,7 @@
 //! Twice over the archive: the first time everything is checked and nothing is written, so that an archive
 //! that is refused leaves nothing behind. The second time directories and files are made, each by its whole
 //! path below the one directory, which is empty at the start and whose every entry has to be new. What the
-//! host then refuses, a full disk for one, takes back what was made.
+//! host then refuses, a full disk for one, takes back what was made, and so does an end that is asked for.
 //!
 //! | in the archive | comes out |
 //! |---|---|
@@ -51,17 +51,19 @@ pub fn most_read(most: u64) -> u64 {
 }
 
 /// Unpacks what is on the disk `source`, `length` bytes long, into `directory`: at most `most` bytes.
+/// `ends` is asked again and again whether nothing of it is wanted any more.
 pub fn unpack(
     source: Source,
     length: u64,
     directory: BorrowedFd<'_>,
     most: u64,
+    ends: &dyn Fn() -> bool,
 ) -> Result<Unpacked, Error> {
     let window = archive(source, length)?;
     let open = || Ok::<_, Error>(Archive::new(Stream::plain(window, most_read(most))));
-    let tree = check(open()?, most)?;
+    let tree = check(open()?, most, ends)?;
     let mut made = Vec::new();
-    let unpacked = make(open()?, &tree, directory, &mut made);
+    let unpacked = make(open()?, &tree, directory, &mut made, ends);
     if unpacked.is_err() {
         for (path, is_directory) in made.iter().rev() {
             let flags = if *is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
@@ -86,9 +88,10 @@ fn archive(source: Source, length: u64) -> Result<Window, Error> {
 }
 
 /// The first time: refuses whatever may not come out.
-fn check(mut archive: Archive, most: u64) -> Result<Tree, Error> {
+fn check(mut archive: Archive, most: u64, ends: &dyn Fn() -> bool) -> Result<Tree, Error> {
     let (mut tree, mut names, mut bytes) = (Tree::new(), 0, 0_u64);
     while let Some(entry) = archive.next()? {
+        go_on(ends)?;
         let path = path::parts(&entry.path).map_err(|why| entry.refused(why))?.join(&b'/');
         names += path.len();
         bytes = bytes.saturating_add(entry.size);
@@ -143,10 +146,12 @@ fn make(
     tree: &Tree,
     directory: BorrowedFd<'_>,
     made: &mut Vec<(Vec<u8>, bool)>,
+    ends: &dyn Fn() -> bool,
 ) -> Result<Unpacked, Error> {
     let mut unpacked = Unpacked::default();
     let mut piece = vec![0; PIECE];
     while let Some(entry) = archive.next()? {
+        go_on(ends)?;
         let path = path::parts(&entry.path).map_err(|why| entry.refused(why))?.join(&b'/');
         if path.is_empty() {
             continue;
@@ -168,6 +173,7 @@ fn make(
         made.push((path.clone(), false));
         let mut file = std::fs::File::from(file);
         loop {
+            go_on(ends)?;
             let count = archive.fill(&mut piece)?;
             if count == 0 {
                 break;
@@ -179,6 +185,10 @@ fn make(
         unpacked.files += 1;
     }
     Ok(unpacked)
+}
+
+fn go_on(ends: &dyn Fn() -> bool) -> Result<(), Error> {
+    if ends() { Err(Error::Ended) } else { Ok(()) }
 }
 
 #[cfg(test)]

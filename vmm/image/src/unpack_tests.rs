@@ -68,7 +68,7 @@ fn unpack_disk(disk: &[u8]) -> (Result<Unpacked, String>, tempfile::TempDir) {
     let source: Source = Box::leak(Box::new(file));
     let dir = tempfile::tempdir().unwrap();
     let directory = File::open(dir.path()).unwrap();
-    let unpacked = unpack(source, disk.len() as u64, directory.as_fd(), MOST);
+    let unpacked = unpack(source, disk.len() as u64, directory.as_fd(), MOST, &|| false);
     (unpacked.map_err(|error| error.to_string()), dir)
 }
 
@@ -151,7 +151,34 @@ fn what_was_made_is_taken_back_when_the_host_refuses() {
     // Nobody but the caller sees to it that the directory is empty.
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("in-the-way")).unwrap();
     let directory = File::open(dir.path()).unwrap();
-    let error = unpack(source, disk.len() as u64, directory.as_fd(), MOST).unwrap_err();
+    let error = unpack(source, disk.len() as u64, directory.as_fd(), MOST, &|| false).unwrap_err();
     assert!(error.to_string().contains("cannot make \"in-the-way\""), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// Whenever it is asked to end, the directory is as it was.
+#[test]
+fn what_was_made_is_taken_back_when_the_end_is_asked_for() {
+    let large = vec![1; 3 * PIECE / 2];
+    let disk =
+        Tar::default().dir("a").file("a/one", &large).dir("a/b").file("a/b/two", b"2").disk();
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&disk, 0).unwrap();
+    let source: Source = Box::leak(Box::new(file));
+    let dir = tempfile::tempdir().unwrap();
+    let directory = File::open(dir.path()).unwrap();
+    let (asked, most) = (std::cell::Cell::new(0), large.len() as u64 + 1);
+    let ends_at = |at| {
+        asked.set(0);
+        let ends = || asked.replace(asked.get() + 1) == at;
+        unpack(source, disk.len() as u64, directory.as_fd(), most, &ends)
+    };
+    let mut at = 0;
+    while let Err(error) = ends_at(at) {
+        assert!(matches!(error, Error::Ended), "{at}: {error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{at}: something is left");
+        at += 1;
+    }
+    // Four entries twice, and between the pieces of their contents.
+    assert!(at >= 12, "asked {at} times only");
 }

@@ -65,8 +65,9 @@ pub struct DrillArgs {
     /// Only these techniques [default: all]
     #[arg(value_name = "TECHNIQUE", value_parser = parse_technique)]
     pub techniques: Vec<String>,
-    /// Only this worker: vcpu, console, blk0 (writable) or blk1 (read-only) [repeatable]
-    #[arg(long, value_name = "WORKER", value_delimiter = ',', value_parser = ["vcpu", "console", "blk0", "blk1"])]
+    /// Only this worker: vcpu, console, blk0 (writable), blk1 (read-only) or blk2 (ephemeral)
+    /// [repeatable]
+    #[arg(long, value_name = "WORKER", value_delimiter = ',', value_parser = ["vcpu", "console", "blk0", "blk1", "blk2"])]
     pub worker: Vec<String>,
     /// Only without any layer and with all, not with each alone and all but each
     #[arg(long)]
@@ -177,7 +178,7 @@ fn try_all(
     Ok(Ok(workers))
 }
 
-/// A guest that would end at once, with a writable and a read-only disk.
+/// A guest that would end at once, with a disk of each kind.
 fn guest(laid: &Laid) -> Result<Guest> {
     let disk = |name: &str, access| {
         let path = laid.dir().join(name);
@@ -196,7 +197,11 @@ fn guest(laid: &Laid) -> Result<Guest> {
         cmdline: Default::default(),
         memory: MEMORY,
         cpus: 1,
-        disks: vec![disk("writable.img", Access::Write)?, disk("read-only.img", Access::Read)?],
+        disks: vec![
+            disk("writable.img", Access::Write)?,
+            disk("read-only.img", Access::Read)?,
+            disk("ephemeral.img", Access::Ephemeral(4096))?,
+        ],
         agent: true,
         console: None,
         early: false,

@@ -47,7 +47,7 @@ impl Job<'_> {
             missing: self.missing,
             identity: Identity::of_sandbox()?,
         };
-        companion.start()?.until_end(None, |bytes: [u8; WORD]| match Word::decode(&bytes) {
+        companion.start()?.until_end(|bytes: [u8; WORD]| match Word::decode(&bytes) {
             Some(Word::Progress(done, all)) => {
                 tell(done, all);
                 None

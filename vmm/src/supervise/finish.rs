@@ -8,7 +8,6 @@ use worker::plan::{Backing, Role};
 use super::Run;
 use crate::cgroup::Cgroup;
 use crate::collect::Collected;
-use crate::companion::Stopped;
 use crate::disks;
 use crate::outcome::Outcome;
 use crate::recorded::RecordReport;
@@ -86,14 +85,15 @@ impl Run {
         }
         let mut all = Vec::new();
         for collector in collectors {
-            let (collected, stopped) = collector.collect(self.watch.deadline);
+            let (collected, ending) = collector.collect(self.watch.deadline, &self.watch.signals);
             if let (Outcome::Exited(0), Some(reason)) = (&outcome, &collected.reason) {
                 *outcome = Outcome::Uncollected(reason.clone());
             }
-            if let Some(Stopped { name, call }) = stopped {
-                *outcome = Outcome::Breach(name.to_owned(), Some(call));
-            }
             all.push(collected);
+            if let Some(ending) = ending {
+                *outcome = ending;
+                break;
+            }
         }
         all
     }

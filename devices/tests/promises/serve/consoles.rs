@@ -18,7 +18,7 @@ use devices::testing::{Machine, Part, SplitRing, memory};
 use devices::violation::Fault;
 use protocol::frame::{Decoder, FromGuest, FromHost, MAX_PAYLOAD, Stream, VERSION, WINDOW};
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::pipe::{fcntl_getpipe_size, pipe};
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size, pipe};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::ended;
@@ -276,6 +276,20 @@ fn a_slow_reader_holds_the_guest_and_loses_nothing() {
     }
     assert!(received == bytes);
     assert_eq!(before + guest.written(), 60);
+}
+
+#[test]
+fn a_turn_writes_many_pieces_and_not_more_than_its_budget() {
+    const BUDGET: usize = 64 * 1024;
+    let (mut guest, mut served, screen) = raw(NO_INPUT);
+    fcntl_setpipe_size(&screen, 16 * BUDGET).unwrap();
+    settle(&mut served);
+    (0..48).for_each(|_| guest.write(&[b'x'; 4096]));
+    // What the sink holds, then all of that to the reader at once, and as much again to the sink.
+    for written in [0, BUDGET, BUDGET] {
+        assert_eq!(served.turn(true).unwrap(), Turn::Worked);
+        assert_eq!((drain(&screen).len(), guest.written()), (written, BUDGET / 4096));
+    }
 }
 
 #[test]
