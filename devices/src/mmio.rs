@@ -28,6 +28,8 @@ use crate::control::{Geometry, MAX_QUEUES, Start};
 
 /// Size of a device's register block in bytes.
 pub const SIZE: u64 = 0x1000;
+/// Offset of QueueReady.
+pub const QUEUE_READY: u64 = 0x044;
 /// Offset of QueueNotify, which the virtual machine answers without this state machine.
 pub const QUEUE_NOTIFY: u64 = 0x050;
 /// Feature VERSION_1: no legacy driver.
@@ -86,6 +88,13 @@ struct Queue {
     used: u64,
 }
 
+impl Queue {
+    fn geometry(&self) -> Geometry {
+        let Self { size, descriptors, available, used, .. } = *self;
+        Geometry { size, descriptors, available, used }
+    }
+}
+
 /// The registers of one device.
 #[derive(Debug)]
 pub struct Registers<'a> {
@@ -123,6 +132,12 @@ impl<'a> Registers<'a> {
     /// The device status register.
     pub fn status(&self) -> u32 {
         self.status
+    }
+
+    /// The queue that is selected, and where the driver has placed it so far; none if there is no such queue.
+    pub fn placed(&self) -> Option<(usize, Geometry)> {
+        let queue = self.selected()?;
+        Some((usize::try_from(self.queue_sel).ok()?, queue.geometry()))
     }
 
     /// Reads `data.len()` bytes at `offset`.
@@ -232,14 +247,7 @@ impl<'a> Registers<'a> {
     }
 
     fn start(&self) -> Start {
-        let geometry = |queue: &Queue| {
-            queue.ready.then_some(Geometry {
-                size: queue.size,
-                descriptors: queue.descriptors,
-                available: queue.available,
-                used: queue.used,
-            })
-        };
+        let geometry = |queue: &Queue| queue.ready.then(|| queue.geometry());
         Start {
             features: self.driver_features,
             queues: std::array::from_fn(|index| self.queues.get(index).and_then(geometry)),

@@ -122,6 +122,9 @@ impl<B: Disk, T: Disk> Disk for Overlay<B, T> {
 
     fn write(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
         let run = self.run(offset, length(regions));
+        if run == 0 {
+            return Ok(0);
+        }
         let block = offset / BLOCK;
         if !self.has(block) {
             if let Some(written) = self.write_whole(regions, offset, run)? {

@@ -11,7 +11,7 @@ use devices::channel::End as CommandEnd;
 use devices::serve::Dropped;
 use devices::visible;
 use protocol::frame::Failure;
-use worker::status::{Record, VmEnd};
+use worker::status::{Record, Recorded, VmEnd};
 
 use crate::breach::Call;
 use crate::layers;
@@ -73,6 +73,8 @@ pub struct Facts {
     pub dropped: Dropped,
     /// What their limits cost the disks, by their workers' names.
     pub limited: BTreeMap<String, Limited>,
+    /// What is not in the record of the guest's accesses, if there is one.
+    pub recorded: Option<Recorded>,
     command: Option<CommandEnd>,
     machine: Option<(VmEnd, u32)>,
     panic: bool,
@@ -141,6 +143,9 @@ impl Facts {
                     phases.command_ended = now;
                 }
                 self.command.get_or_insert(end);
+            }
+            ("vcpu", Record::Recorded(recorded)) if self.recorded.is_some() => {
+                self.recorded = Some(recorded);
             }
             (disk, Record::Limited(limited)) if disk.starts_with("blk") => {
                 self.limited.insert(name, limited);

@@ -47,6 +47,8 @@ pub struct Guest {
     pub console: Option<File>,
     /// There is an early console.
     pub early: bool,
+    /// Where the guest's accesses are recorded.
+    pub record: Option<File>,
     /// How much output there may be, of each stream.
     pub output: Bounds,
     /// Directories that something comes out to.
@@ -126,6 +128,7 @@ impl Guest {
             agent: true,
             console,
             early: args.common.earlycon,
+            record: record(&args.common)?,
             output: args.common.limits().output,
             collected,
             streams: None,
@@ -149,11 +152,17 @@ impl Guest {
             agent: false,
             console: None,
             early: args.common.earlycon,
+            record: record(&args.common)?,
             output: args.common.limits().output,
             collected: Vec::new(),
             streams: None,
         })
     }
+}
+
+/// Where the guest's accesses are recorded, if they are to be.
+fn record(args: &CommonArgs) -> Result<Option<File>> {
+    args.record.as_deref().map(host::create_regular).transpose()
 }
 
 /// The variable that says of which kind the command's terminal is, if it has one.

@@ -29,6 +29,7 @@ mod limits;
 mod messages;
 mod outcome;
 mod ps;
+mod recorded;
 mod replay;
 mod report;
 mod sandbox;
@@ -52,6 +53,7 @@ use host::processes::Process;
 use limits::Limits;
 use messages::complain;
 use outcome::{Outcome, USAGE};
+use recorded::RecordReport;
 use report::End;
 use supervise::{Rules, Watch};
 
@@ -132,7 +134,9 @@ fn tell(report: Option<File>, end: &End) -> Result<u8> {
     // What is the outcome was said already.
     let reasons = end.collected.iter().filter_map(|collected| collected.reason.clone());
     let reasons = reasons.filter(|reason| end.outcome.message().as_ref() != Some(reason));
-    cost.chain(disks::full_in_words(&end.disks)).chain(reasons).for_each(|line| complain(&line));
+    let record = end.record.as_ref().and_then(RecordReport::in_words);
+    let cost = cost.chain(disks::full_in_words(&end.disks)).chain(record);
+    cost.chain(reasons).for_each(|line| complain(&line));
     written?;
     Ok(end.outcome.exit_status())
 }

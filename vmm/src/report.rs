@@ -18,6 +18,7 @@ use crate::facts::Phases;
 use crate::layers::{Finding, State};
 use crate::limits::{self, InForce};
 use crate::outcome::Outcome;
+use crate::recorded::RecordReport;
 
 /// Everything there is to say about a run.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct End {
     pub kernel_log: Vec<u8>,
     /// What the early console said last, if there is one.
     pub early: Option<String>,
+    /// What is not in the record of the guest's accesses, if there is one.
+    pub record: Option<RecordReport>,
     /// The layers of every worker, as read back.
     pub findings: Vec<Finding>,
     /// The options that weaken the default.
@@ -58,6 +61,7 @@ impl End {
             peaks: Vec::new(),
             kernel_log: Vec::new(),
             early: None,
+            record: None,
             findings: Vec::new(),
             insecure: Vec::new(),
             limits: None,
@@ -92,6 +96,8 @@ struct Report<'a> {
     kernel_console: Option<String>,
     /// Null: there is no early console.
     early_console: Option<&'a str>,
+    /// Null: nothing is recorded.
+    record: &'a Option<RecordReport>,
 }
 
 /// Milliseconds from the start of casemate; null for what was not reached.
@@ -190,6 +196,7 @@ fn report(end: &End) -> Report<'_> {
             .wants_kernel_log()
             .then(|| String::from_utf8_lossy(&end.kernel_log).into_owned()),
         early_console: end.early.as_deref(),
+        record: &end.record,
     }
 }
 

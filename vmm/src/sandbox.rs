@@ -59,6 +59,8 @@ pub struct Sandbox {
     pub console_file: bool,
     /// There is an early console.
     pub early: bool,
+    /// The guest's accesses are recorded.
+    pub record: bool,
     /// What is booted, for messages.
     pub boots: String,
     /// Size of guest RAM in bytes.
@@ -124,6 +126,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         agent: parts.guest.agent,
         console_file: parts.guest.console.is_some(),
         early: parts.guest.early,
+        record: parts.guest.record.is_some(),
         boots: parts.guest.name,
         memory: parts.guest.memory,
         cgroup: cgroup.ok(),
@@ -238,6 +241,7 @@ impl Parts {
                 cpus: self.guest.cpus,
                 initrd: self.guest.initrd.is_some(),
                 early: self.guest.early,
+                record: self.guest.record.is_some(),
                 cmdline: self.guest.cmdline.clone(),
             },
             Role::Console {
@@ -287,6 +291,7 @@ impl Parts {
                 table.push((fds::KERNEL, self.guest.kernel.as_fd()));
                 table.push((fds::GO, self.go.as_fd()));
                 table.extend(self.guest.initrd.iter().map(|file| (fds::INITRD, file.as_fd())));
+                table.extend(self.guest.record.iter().map(|file| (fds::RECORD, file.as_fd())));
             }
             Role::Console { .. } => {
                 let Streams { stdin, stdout, stderr } = &self.streams;

@@ -21,6 +21,7 @@
 //! | [`missing`] | hosts that lack a layer |
 //! | [`forbidden`] | a worker that calls what it must not: the end, or a lesson |
 //! | [`replay`] | fuzz programs in a virtual machine, against what their models say |
+//! | [`record`] | a guest's accesses as such a program, and what a hostile guest makes of that |
 //! | [`doctor`] | `casemate doctor`: this host, in words and in JSON |
 //! | [`drill`] | `casemate drill`: nothing gets through, each layer stops what it is for |
 //! | [`operator`] | a stderr that nobody reads, a terminal that is not the run's to read |
@@ -54,6 +55,7 @@ mod missing;
 mod operator;
 mod out;
 mod profiles;
+mod record;
 mod replay;
 mod shell;
 mod terminal;
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         doctor::tests(),
         drill::tests(),
         replay::tests(),
+        record::tests(),
         operator::tests(),
         profiles::tests(),
         shell::tests(),

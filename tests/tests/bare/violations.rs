@@ -16,7 +16,7 @@ const INDIRECT: u16 = 4;
 const NO_RAM: u64 = 0xD000_0000;
 const RAM: u64 = FREE + (8 << 20);
 /// With 3 GiB of it, RAM is one piece of 3 GiB: the longest that a buffer can be.
-const MEMORY: &str = "3G";
+pub const MEMORY: &str = "3G";
 const LONGEST: u32 = 0xC000_0000;
 
 /// What the guest does with a queue of 8 descriptors that is up and empty.
@@ -90,39 +90,44 @@ const DISK: [(&str, Misuse, Violation); 3] = [
 
 /// Where a ring cannot be.
 const PLACES: [(&str, u64); 5] = [
-    ("not_in_ram", NO_RAM),
-    ("over_the_end_of_ram", LONGEST as u64 - 128),
-    ("not_on_a_boundary", FREE + 8),
-    ("past_the_end_of_all", 1 << 52),
-    ("at_the_end_of_all", u64::MAX - 1023),
+    ("ring_not_in_ram", NO_RAM),
+    ("ring_over_the_end_of_ram", LONGEST as u64 - 128),
+    ("ring_not_on_a_boundary", FREE + 8),
+    ("ring_past_the_end_of_all", 1 << 52),
+    ("ring_at_the_end_of_all", u64::MAX - 1023),
 ];
 
 pub fn tests() -> Vec<Test> {
-    let test = |worker: &str, name: &str, check: Box<dyn FnOnce() + Send>| {
+    let tests = guests().into_iter().map(|(worker, name, guest, violation)| {
+        let check = move || check(worker, &guest, violation);
         Test::new(format!("violations::{worker}::{name}"), &[Need::Kvm], check)
-    };
-    let mut tests = Vec::new();
-    for (name, misuse, violation) in RING {
-        let of_console = move || check("console", on_console(misuse), violation);
-        tests.push(test("console", name, Box::new(of_console)));
-    }
-    for (name, misuse, violation) in RING.into_iter().chain(DISK) {
-        let of_disk = move || check("blk0", on_disk(misuse), violation);
-        tests.push(test("blk0", name, Box::new(of_disk)));
-    }
-    for (name, base) in PLACES {
-        let of_ring = move || check("blk0", misplaced(base), Violation::RingPlacement);
-        tests.push(test("blk0", &format!("ring_{name}"), Box::new(of_ring)));
-    }
-    tests
+    });
+    tests.collect()
 }
 
-fn check(worker: &str, mut program: Vec<Op>, violation: Violation) {
+/// Every guest that breaks the contract, by the worker that finds it, with its name and how it is called.
+pub fn guests() -> Vec<(&'static str, &'static str, Vec<Op>, Violation)> {
+    let mut guests = Vec::new();
+    for (name, misuse, violation) in RING {
+        guests.push(("console", name, on_console(misuse), violation));
+    }
+    for (name, misuse, violation) in RING.into_iter().chain(DISK) {
+        guests.push(("blk0", name, on_disk(misuse), violation));
+    }
+    for (name, base) in PLACES {
+        guests.push(("blk0", name, misplaced(base), Violation::RingPlacement));
+    }
+    for (_, _, guest, _) in &mut guests {
+        guest.push(Op::Halt);
+    }
+    guests
+}
+
+fn check(worker: &str, program: &[Op], violation: Violation) {
     let dir = Scratch::new();
     let image = noise(3, 4096);
     dir.write("disk.img", &image);
-    program.push(Op::Halt);
-    let end = Run::boot(&dir, &program).args(&["--disk", "disk.img", "--mem", MEMORY]).end();
+    let end = Run::boot(&dir, program).args(&["--disk", "disk.img", "--mem", MEMORY]).end();
     let words = violation.to_string();
     end.exits(119).outcome("violation").blames(worker).prints("").explains(&[worker, &words]);
     end.check(end.text("reason").contains(&words), "the report does not name the violation");

@@ -11,6 +11,7 @@
 //! | [`files`] | files that come in and out, and a root on a disk |
 //! | [`roots`] | root file systems of every kind |
 //! | [`containers`] | sources as roots, and how a container image wants to be run |
+//! | [`record`] | a guest's accesses as a fuzz program |
 //! | [`ends`] | panic, power-off, reset, time limit, kernels and images that will not do |
 //! | [`guide`] | every command of the guide, and what it says of failures |
 //! | [`own_init`] | `casemate boot` of a Linux that brings its own init |
@@ -28,6 +29,7 @@ mod guide;
 mod kernels;
 mod own_init;
 mod picture;
+mod record;
 mod roots;
 mod signals;
 mod streams;
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         files::tests(),
         roots::tests(),
         containers::tests(),
+        record::tests(),
         ends::tests(),
         own_init::tests(),
         guide::tests(),

@@ -150,6 +150,12 @@ pub struct CommonArgs {
     /// characters.
     #[arg(long)]
     pub earlycon: bool,
+    /// Record what the guest does with its first disk and console, as a program for `casemate replay`
+    ///
+    /// The file has data of the guest's in it: what it writes to them, up to 4 MiB in all; what is typed is
+    /// not. Each kick of a queue takes longer meanwhile.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Write how the run ended, as a JSON object
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -205,6 +205,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         agent: true,
         console: None,
         early: false,
+        record: None,
         output: Bounds::NONE,
         collected: Vec::new(),
         streams: None,

@@ -111,6 +111,11 @@ pub fn create(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// The same for what has to be a regular file: a worker waits for it in the middle of its work.
+pub fn create_regular(path: &Path) -> Result<File> {
+    regular("for output", path, create(path)?)
+}
+
 /// Opens a directory for output, which is made if it is not there and has to be empty.
 pub fn output_directory(path: &Path) -> Result<File> {
     let failed = || format!("cannot use {path:?} for output");

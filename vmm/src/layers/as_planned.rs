@@ -109,7 +109,13 @@ mod tests {
     }
 
     fn vcpu() -> Plan {
-        plan(Role::Vcpu { cpus: 2, initrd: false, early: false, cmdline: OsString::new() })
+        plan(Role::Vcpu {
+            cpus: 2,
+            initrd: false,
+            early: false,
+            record: false,
+            cmdline: OsString::new(),
+        })
     }
 
     fn open(rows: &[(RawFd, &str)]) -> BTreeMap<RawFd, String> {

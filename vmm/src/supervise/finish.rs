@@ -10,6 +10,7 @@ use crate::cgroup::Cgroup;
 use crate::collect::Collected;
 use crate::disks;
 use crate::outcome::Outcome;
+use crate::recorded::RecordReport;
 use crate::report::End;
 
 /// How long the console worker may take for the kernel's last words when the guest was killed.
@@ -65,6 +66,7 @@ impl Run {
             peaks,
             kernel_log: self.facts.kernel_log,
             early: self.facts.early,
+            record: self.facts.recorded.as_ref().map(RecordReport::new),
             findings: self.findings,
             insecure: self.rules.insecure,
             limits: Some(limits),

@@ -91,7 +91,8 @@ struct Run {
 impl Run {
     fn new(watch: Watch, mut sandbox: Sandbox, rules: Rules) -> Self {
         let names = sandbox.workers.iter().map(|worker| worker.name.clone());
-        let facts = Facts::new(sandbox.agent, sandbox.early, sandbox.boots.clone(), names);
+        let mut facts = Facts::new(sandbox.agent, sandbox.early, sandbox.boots.clone(), names);
+        facts.recorded = sandbox.record.then(Default::default);
         let workers = sandbox.workers.drain(..).collect();
         Self {
             watch,

@@ -7,11 +7,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use devices::control::{MESSAGE, Message};
-use devices::mmio::{Action, Registers, SIZE};
+use devices::mmio::{Action, QUEUE_NOTIFY, Registers, SIZE};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::earlycon::Early;
 use crate::layout::VIRTIO_START;
+use crate::recorder::Recorder;
 
 /// A device worker does not answer: it has ended, and the launcher knows why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,8 @@ pub struct Gone(usize);
 struct Slot {
     registers: Registers<'static>,
     control: OwnedFd,
+    /// The queues' events, if the kicks come here; otherwise KVM has them.
+    kicks: Vec<OwnedFd>,
     /// The guest has set DRIVER_OK at least once.
     started: bool,
 }
@@ -33,17 +36,24 @@ pub struct Bus {
     slots: Vec<Mutex<Slot>>,
     /// The early console, if it was asked for.
     early: Option<Early>,
+    /// The record of the accesses, if it was asked for.
+    recorder: Option<Mutex<Recorder>>,
 }
 
 impl Bus {
-    /// Adds the next device.
-    pub fn add(&mut self, registers: Registers<'static>, control: OwnedFd) {
-        self.slots.push(Mutex::new(Slot { registers, control, started: false }));
+    /// Adds the next device. `kicks`: the events of its queues, if KVM does not have them.
+    pub fn add(&mut self, registers: Registers<'static>, control: OwnedFd, kicks: Vec<OwnedFd>) {
+        self.slots.push(Mutex::new(Slot { registers, control, kicks, started: false }));
     }
 
     /// Adds an early console.
     pub fn add_early(&mut self, early: Early) {
         self.early = Some(early);
+    }
+
+    /// Has every access recorded.
+    pub fn add_recorder(&mut self, recorder: Recorder) {
+        self.recorder = Some(Mutex::new(recorder));
     }
 
     /// What a byte of a read from a port is that is not the power port's; none: nobody's.
@@ -76,7 +86,13 @@ impl Bus {
     pub fn write(&self, address: u64, data: &[u8]) -> Result<(), Gone> {
         let Some((index, offset)) = self.find(address) else { return Ok(()) };
         let mut slot = self.lock(index);
-        match slot.registers.write(offset, data) {
+        let action = slot.registers.write(offset, data);
+        if let Some(recorder) = &self.recorder {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            recorder.note(index, (offset, data), &slot.registers, action.as_ref());
+        }
+        slot.pass_on(offset, data);
+        match action {
             Some(Action::Start(start)) => {
                 slot.started = true;
                 slot.send(&Message::Start(start)).map_err(|_| Gone(index))
@@ -86,7 +102,7 @@ impl Bus {
                 slot.registers.reset();
                 Ok(())
             }
-            // KVM turns every kick of a queue that exists into its event; none comes here.
+            // Every kick of a queue that exists is passed on, by KVM if it does not come here.
             Some(Action::Kick(_)) | None => Ok(()),
         }
     }
@@ -103,6 +119,15 @@ impl Bus {
 }
 
 impl Slot {
+    /// Turns the kick of a queue into its event, as KVM would if it had it. A full event is one already.
+    fn pass_on(&self, offset: u64, data: &[u8]) {
+        let value = <[u8; 4]>::try_from(data).ok().filter(|_| offset == QUEUE_NOTIFY);
+        let queue = value.and_then(|value| usize::try_from(u32::from_le_bytes(value)).ok());
+        if let Some(kick) = queue.and_then(|queue| self.kicks.get(queue)) {
+            let _ = retry_on_intr(|| rustix::io::write(kick, &1u64.to_ne_bytes()));
+        }
+    }
+
     fn send(&self, message: &Message) -> Result<(), Errno> {
         retry_on_intr(|| rustix::io::write(&self.control, &message.encode())).map(|_| ())
     }
@@ -151,7 +176,7 @@ mod tests {
         static INTERRUPT: AtomicU32 = AtomicU32::new(0);
         let (ours, theirs) = pair();
         let mut bus = Bus::default();
-        bus.add(Registers::new(console::IDENTITY, &INTERRUPT), ours);
+        bus.add(Registers::new(console::IDENTITY, &INTERRUPT), ours, Vec::new());
         assert_eq!(bus.started(), 0);
         start(&bus);
         assert_eq!(bus.started(), 1);

@@ -9,9 +9,10 @@
 //! | 6 | kernel, closed once loaded | console file, if asked for | the copy of what is written, if one is kept |
 //! | 7 | initramfs, closed once loaded | | |
 //! | 8 | the go: a pipe from the launcher | | |
+//! | 9 | the record, if one is asked for | | |
 //! | 16 + 4*d* | control socket of device *d* | of its own devices | of its own device |
 //! | 17 + 4*d* | interrupt, closed once wired | interrupt | interrupt |
-//! | 18 + 4*d* + *q* | kick of queue *q*, closed once wired | kicks | kick |
+//! | 18 + 4*d* + *q* | kick of queue *q*, closed once wired; kept with a record | kicks | kick |
 //!
 //! A sealed worker has the listener of its filter besides, and the vcpu worker what KVM gave it.
 #![expect(unsafe_code, reason = "inherited descriptors have numbers and no owner until here")]
@@ -30,6 +31,8 @@ pub const KERNEL: RawFd = 6;
 pub const INITRD: RawFd = 7;
 /// vcpu worker: a byte once every worker is sealed, or the end of the launcher.
 pub const GO: RawFd = 8;
+/// vcpu worker: where the guest's accesses are recorded.
+pub const RECORD: RawFd = 9;
 /// blk worker: the image.
 pub const IMAGE: RawFd = 5;
 /// blk worker: where what is written goes instead of the image.

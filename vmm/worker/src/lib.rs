@@ -10,10 +10,11 @@
 //! | [`layout`] | the guest-physical address map |
 //! | [`boot`], [`acpi`], [`cpuid`], [`registers`] | what a guest finds when it starts |
 //! | [`vm`], [`vcpu`], [`bus`], [`power`], [`earlycon`] | KVM, and what a guest's accesses reach |
+//! | [`recorder`] | those accesses as a fuzz program, for `--record` |
 //! | [`workers`] | the three workers' lives |
 //!
 //! Invariants: no path is opened here. A device worker holds no KVM descriptor, the vcpu worker no
-//! file. A loop over guest input takes a [`jail::Sealed`].
+//! file but the record. A loop over guest input takes a [`jail::Sealed`].
 
 pub mod acpi;
 pub mod boot;
@@ -26,6 +27,7 @@ pub mod layout;
 pub mod memory;
 pub mod plan;
 pub mod power;
+pub mod recorder;
 pub mod registers;
 pub mod status;
 pub mod vcpu;

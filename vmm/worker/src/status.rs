@@ -38,6 +38,41 @@ pub enum VmEnd {
     Exit(u8),
 }
 
+/// What is not in a record of a guest's accesses, up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Buffers of which there is a part.
+    pub clipped: u64,
+    /// Room for input that was made available again.
+    pub input_room: u64,
+    /// Writes to the registers of devices that a program does not have.
+    pub other_devices: u64,
+    /// Writes to registers that have another width than 32 bits.
+    pub odd_widths: u64,
+    /// Whether it goes on.
+    pub stopped: Stopped,
+}
+
+impl Recorded {
+    /// How much it is.
+    pub fn all(&self) -> u64 {
+        let all = [self.clipped, self.input_room, self.other_devices, self.odd_widths];
+        all.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// Whether a record goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stopped {
+    /// It does.
+    #[default]
+    No,
+    /// It is as long as it may be.
+    Full,
+    /// It could not be written, by this error number.
+    Failed(i32),
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -64,6 +99,8 @@ pub enum Record {
     Dropped(Dropped),
     /// What the limits of a disk cost it, up to now.
     Limited(Limited),
+    /// What is not in the record of the guest's accesses, up to now.
+    Recorded(Recorded),
     /// The guest broke the device contract.
     Violation(Violation),
     /// The kernel or the initramfs cannot be booted, and why.
@@ -105,6 +142,10 @@ impl Record {
             Self::Limited(Limited { held, held_ms, full }) => {
                 counts = [held, held_ms, full].map(|count| count.to_le_bytes()).concat();
                 (18, 0, 0, &counts)
+            }
+            Self::Recorded(recorded) => {
+                counts = recorded_to_bytes(recorded);
+                (25, 0, 0, &counts)
             }
         };
         let text = text.get(..TEXT).unwrap_or(text);
@@ -149,6 +190,7 @@ impl Record {
                 Self::Limited(Limited { held, held_ms, full })
             }
             24 => Self::Early(text.to_vec()),
+            25 => Self::Recorded(recorded(text)?),
             _ => return None,
         };
         Some(record)
@@ -170,6 +212,28 @@ fn dropped(text: &[u8]) -> Option<Dropped> {
         Some(Loss { beyond, failed, errno: i32::try_from(errno).ok()? })
     };
     Some(Dropped { stdout: loss(*stdout)?, stderr: loss(*stderr)?, console: loss(*console)? })
+}
+
+/// Four counts, and whether it goes on: 0, 1, or 2 and more for an error.
+fn recorded_to_bytes(recorded: &Recorded) -> Vec<u8> {
+    let Recorded { clipped, input_room, other_devices, odd_widths, stopped } = *recorded;
+    let stopped = match stopped {
+        Stopped::No => 0,
+        Stopped::Full => 1,
+        Stopped::Failed(errno) => 2 + u64::from(errno.unsigned_abs()),
+    };
+    let numbers = [clipped, input_room, other_devices, odd_widths, stopped];
+    numbers.map(u64::to_le_bytes).concat()
+}
+
+fn recorded(text: &[u8]) -> Option<Recorded> {
+    let [clipped, input_room, other_devices, odd_widths, stopped] = counts(text)?;
+    let stopped = match stopped {
+        0 => Stopped::No,
+        1 => Stopped::Full,
+        errno => Stopped::Failed(i32::try_from(errno - 2).ok()?),
+    };
+    Some(Recorded { clipped, input_room, other_devices, odd_widths, stopped })
 }
 
 fn counts<const N: usize>(text: &[u8]) -> Option<[u64; N]> {
@@ -230,6 +294,17 @@ mod tests {
                 console: Loss::default(),
             }),
             Record::Limited(Limited { held: 1, held_ms: u64::MAX, full: 3 }),
+            Record::Recorded(Recorded { clipped: 1, input_room: 2, ..Recorded::default() }),
+            Record::Recorded(Recorded {
+                other_devices: u64::MAX,
+                odd_widths: 3,
+                stopped: Stopped::Full,
+                ..Recorded::default()
+            }),
+            Record::Recorded(Recorded {
+                stopped: Stopped::Failed(i32::MAX),
+                ..Recorded::default()
+            }),
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -249,6 +324,7 @@ mod tests {
             (18, 0),
             (19, 0),
             (25, 0),
+            (26, 0),
             (10, 0),
             (10, 65),
             (11, 0),

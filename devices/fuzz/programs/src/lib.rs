@@ -11,6 +11,9 @@
 //! | [`loader`] | kernel images and initrds, within a time limit | |
 //! | [`archive`], [`tar`] | sources of images: tar, gzip, zstd, containers; the squashfs made of them | itself, twice; what is read back |
 //! | [`inspect`] | squashfs images | what adds up |
+//! | [`overlay`] | copy-on-write | a flat image |
+//! | [`limits`] | a disk's rates and an output's, under a clock of the program's | the rate itself |
+//! | [`output`] | outputs made fit for a terminal, through a sink | the same in one piece |
 //! | [`whole`] | all of this at once: registers, memory, kicks, resets, backends | all models |
 //!
 //! Programs are bytes that [`bytes::Bytes`] turns into mostly valid accesses, so that every input
@@ -32,8 +35,11 @@ pub mod control;
 pub mod fetch;
 pub mod frames;
 pub mod inspect;
+pub mod limits;
 pub mod loader;
 pub mod model;
+pub mod output;
+pub mod overlay;
 pub mod registers;
 pub mod rig;
 pub mod ring;
@@ -48,7 +54,7 @@ pub use steps::bytes;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     ("registers", registers::run),
     ("ring", ring::run),
     ("blk", blk::run),
@@ -58,5 +64,8 @@ pub const TARGETS: [Target; 10] = [
     ("loader", loader::run),
     ("archive", archive::run),
     ("inspect", inspect::run),
+    ("overlay", overlay::run),
+    ("limits", limits::run),
+    ("output", output::run),
     ("whole", whole::run),
 ];

@@ -18,6 +18,9 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "loader" => loader(),
         "archive" => archive(),
         "inspect" => inspect(),
+        "overlay" => overlay(),
+        "limits" => limits(),
+        "output" => output(),
         "whole" => whole(),
         _ => Vec::new(),
     }
@@ -232,6 +235,33 @@ fn inspect() -> Vec<Seed> {
     let config = [&[0x00, 0, 3, 0, 13][..], b"{\"Cmd\":[\"a\"]}", &table].concat();
     let program = |knobs: u8| [&[knobs, 0, 3, 0][..], &table].concat();
     vec![("stored", program(0x10)), ("packed", program(0x14)), ("config", config)]
+}
+
+/// Blocks that are written in part and whole, read back, and one more than there is room for.
+fn overlay() -> Vec<Seed> {
+    // What, coarse, sector, sectors, byte, one region.
+    let write = |sector: u8, sectors: u8, byte: u8| [0, 1, sector, sectors, byte, 2];
+    let read = |sector: u8, sectors: u8| [7, 1, sector, sectors, 2, 2];
+    let rows = [write(0, 8, b'a'), write(9, 2, b'b'), read(0, 16), write(30, 3, b'c'), read(28, 8)];
+    // Five blocks and a half; room for two, or for seven.
+    let program = |most: u8| [&[5, 4, most][..], &rows.concat(), &[11]].concat();
+    vec![("full", program(2)), ("roomy", program(7))]
+}
+
+/// A disk at its limit, and an output.
+fn limits() -> Vec<Seed> {
+    // A while of no requests, then one that begins, of some sectors.
+    let throttle = [&[0, 4, 3][..], &[1, 20, 0, 9, 2, 0, 63].repeat(6)].concat();
+    let pace = [&[1, 3][..], &[1, 20, 200, 0, 2, 255, 0].repeat(6)].concat();
+    vec![("disk", throttle), ("output", pace)]
+}
+
+/// Text, and what is none, in pieces.
+fn output() -> Vec<Seed> {
+    let text = "plain\tä €\r\n\x1b[2J\u{202e}\u{9b}\r".as_bytes();
+    // Form, room, no bound, two cuts.
+    let program = |form: u8| [&[form, 0, 20, 1, 2, 0, 3, 0, 5][..], text, b"\xe2\x82"].concat();
+    vec![("exact", program(0)), ("utf-8", program(1)), ("ascii", program(2))]
 }
 
 /// Devices that are up, requests and output, a reset in the middle.

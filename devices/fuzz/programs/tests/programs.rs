@@ -109,6 +109,21 @@ fn random_squashfs_images_find_nothing() {
 }
 
 #[test]
+fn random_overlays_find_nothing() {
+    random(target("overlay"));
+}
+
+#[test]
+fn random_limits_find_nothing() {
+    random(target("limits"));
+}
+
+#[test]
+fn random_outputs_find_nothing() {
+    random(target("output"));
+}
+
+#[test]
 fn random_machines_find_nothing() {
     random(target("whole"));
 }

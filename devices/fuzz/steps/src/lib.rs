@@ -11,12 +11,14 @@
 //! | [`registers`], [`message`] | which registers, values and control messages are likely |
 //! | [`driver`] | what a driver of each of the two devices offers |
 //! | [`play`] | from bytes to steps |
+//! | [`record`] | and back, for `casemate run --record`: the one module that a worker links |
 
 pub mod bytes;
 pub mod driver;
 pub mod message;
 pub mod play;
 pub mod queue;
+pub mod record;
 pub mod registers;
 
 /// The block device's number in a program.

@@ -4,6 +4,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::Error;
 use crate::plan::{Plan, Role};
+use crate::recorder;
 
 /// Limits from the start: no core dump (it would hold guest memory), nothing locked or queued, no
 /// real-time priority.
@@ -36,10 +37,11 @@ pub fn for_the_loop(plan: &Plan, next: u64) -> Vec<(Resource, u64)> {
         (Resource::Stack, STACK),
     ];
     limits.extend(match plan.role {
-        Role::Vcpu { cpus, .. } => [
+        Role::Vcpu { cpus, record, .. } => [
             // KVM starts a thread of its own in this process when a vCPU first runs.
             (Resource::Nproc, u64::from(cpus) + 4),
-            (Resource::Fsize, 0),
+            // The record is as long before this would stop it.
+            (Resource::Fsize, if record { recorder::MOST } else { 0 }),
             (Resource::Nofile, next + 1),
         ]
         .to_vec(),

@@ -46,8 +46,9 @@ impl Plan {
             format!("layers={}", self.layers.to_text()).into(),
         ];
         match &self.role {
-            Role::Vcpu { cpus, initrd, early, cmdline } => {
+            Role::Vcpu { cpus, initrd, early, record, cmdline } => {
                 args.push(format!("cpus={cpus}").into());
+                args.push(format!("record={record}").into());
                 args.push(format!("early={early}").into());
                 args.push(format!("initrd={initrd}").into());
                 let mut text = OsString::from("cmdline=");
@@ -81,6 +82,7 @@ impl Plan {
                 cpus: parse(field("cpus")?)?,
                 initrd: parse(field("initrd")?)?,
                 early: parse(field("early")?)?,
+                record: parse(field("record")?)?,
                 cmdline: field("cmdline")?.to_owned(),
             },
             b"casemate-console" => Role::Console {

@@ -27,6 +27,8 @@ pub enum Role {
         initrd: bool,
         /// There is an early console.
         early: bool,
+        /// The guest's accesses are recorded.
+        record: bool,
         /// The kernel's command line.
         cmdline: OsString,
     },
@@ -143,9 +145,10 @@ impl Plan {
     pub fn descriptors(&self) -> Vec<RawFd> {
         let mut numbers = vec![fds::STATUS, fds::MEMORY];
         match self.role {
-            Role::Vcpu { initrd, .. } => {
+            Role::Vcpu { initrd, record, .. } => {
                 numbers.extend([fds::KVM, fds::KERNEL, fds::GO]);
                 numbers.extend(initrd.then_some(fds::INITRD));
+                numbers.extend(record.then_some(fds::RECORD));
             }
             Role::Console { agent, log, .. } => {
                 numbers.extend([0, 1, 2]);
@@ -167,9 +170,11 @@ impl Plan {
     /// Those of them that are still open once the worker is sealed, and what each is open on.
     pub fn sealed_descriptors(&self) -> Vec<(RawFd, On)> {
         let mut table = vec![(fds::STATUS, On::Pipe)];
-        let is_vcpu = matches!(self.role, Role::Vcpu { .. });
         match self.role {
-            Role::Vcpu { .. } => table.push((fds::GO, On::Pipe)),
+            Role::Vcpu { record, .. } => {
+                table.push((fds::GO, On::Pipe));
+                table.extend(record.then_some((fds::RECORD, On::Anything)));
+            }
             Role::Console { agent, log, .. } => {
                 table.extend([0, 1, 2].map(|number| (number, On::Anything)));
                 table.extend(agent.then_some((fds::ORDERS, On::Pipe)));
@@ -183,11 +188,14 @@ impl Plan {
         }
         for (index, device) in self.served() {
             table.push((fds::control(index), On::Socket));
-            // KVM has the events of the vcpu worker.
-            if !is_vcpu {
-                table.push((fds::interrupt(index), On::Event));
-                table.extend(device.queues().map(|queue| (fds::kick(index, queue), On::Event)));
-            }
+            // KVM has the events of the vcpu worker; the kicks only if they need not be seen there.
+            let (line, kicks) = match self.role {
+                Role::Vcpu { record, .. } => (false, record),
+                _ => (true, true),
+            };
+            table.extend(line.then_some((fds::interrupt(index), On::Event)));
+            let queues = device.queues().filter(|_| kicks);
+            table.extend(queues.map(|queue| (fds::kick(index, queue), On::Event)));
         }
         table
     }
@@ -221,8 +229,14 @@ mod tests {
         ];
         let odd = OsString::from_vec(b"console=hvc0 x=\"a b\" \xff".to_vec());
         [
-            Role::Vcpu { cpus: 32, initrd: true, early: false, cmdline: odd },
-            Role::Vcpu { cpus: 1, initrd: false, early: true, cmdline: OsString::new() },
+            Role::Vcpu { cpus: 32, initrd: true, early: false, record: false, cmdline: odd },
+            Role::Vcpu {
+                cpus: 1,
+                initrd: false,
+                early: true,
+                record: true,
+                cmdline: OsString::new(),
+            },
             Role::Console {
                 agent: true,
                 log: false,
@@ -253,7 +267,7 @@ mod tests {
     fn descriptors_are_those_of_the_table() {
         let expected: [&[RawFd]; 6] = [
             &[3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
-            &[3, 4, 5, 6, 8, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
+            &[3, 4, 5, 6, 8, 9, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
             &[0, 1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21, 22, 23],
             &[0, 1, 2, 3, 4, 6, 16, 17, 18, 19, 20, 21, 22, 23],
             &[3, 4, 5, 28, 29, 30],
@@ -270,7 +284,7 @@ mod tests {
     fn a_sealed_worker_has_closed_what_set_up_alone_needs() {
         let expected: [&[RawFd]; 6] = [
             &[3, 8, 16, 20, 24, 28],
-            &[3, 8, 16, 20, 24, 28],
+            &[3, 8, 9, 16, 18, 19, 20, 22, 23, 24, 26, 28, 30],
             &[0, 1, 2, 3, 5, 16, 17, 18, 19, 20, 21, 22, 23],
             &[0, 1, 2, 3, 6, 16, 17, 18, 19, 20, 21, 22, 23],
             &[3, 5, 28, 29, 30],

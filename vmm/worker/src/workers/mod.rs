@@ -94,8 +94,8 @@ pub fn live(plan: &Plan, take_over: Option<TakeOver>) -> ! {
             leave(1)
         }));
         match &plan.role {
-            Role::Vcpu { cpus, initrd: _, early, cmdline } => {
-                vcpu::live(plan, *cpus, *early, cmdline, jailed, &mut fds, take_over)
+            Role::Vcpu { cpus, cmdline, .. } => {
+                vcpu::live(plan, *cpus, cmdline, jailed, &mut fds, take_over)
             }
             Role::Console { agent, output, forms, .. } => {
                 console::live(plan, *agent, *output, *forms, jailed, &mut fds, take_over)

@@ -19,7 +19,8 @@ use crate::bus::Bus;
 use crate::earlycon::Early;
 use crate::fds::{self, Inherited};
 use crate::jail::{Jailed, Sealed, leave};
-use crate::plan::Plan;
+use crate::plan::{Plan, Role};
+use crate::recorder::Recorder;
 use crate::status::Record;
 use crate::vm::{Vm, failed};
 use crate::{acpi, boot, cpuid, memory, registers, vcpu};
@@ -30,7 +31,6 @@ const STACK: usize = 64 * 1024;
 pub(super) fn live(
     plan: &Plan,
     cpus: u8,
-    early: bool,
     cmdline: &OsStr,
     jailed: Jailed,
     fds: &mut Inherited,
@@ -41,8 +41,13 @@ pub(super) fn live(
     let entry = load(plan, cpus, cmdline, &ram, fds)?;
     let vm = Vm::create(take(fds, fds::KVM)?, &ram)?;
     let mut bus = wire(plan, &vm, &memfd, fds)?;
-    if early {
+    if let Role::Vcpu { early: true, .. } = plan.role {
         bus.add_early(Early::new(tell));
+    }
+    if let Role::Vcpu { record: true, .. } = plan.role {
+        let recorder = Recorder::new(plan, ram.clone(), take(fds, fds::RECORD)?, tell)
+            .map_err(|errno| Error::System("begin the record", errno))?;
+        bus.add_recorder(recorder);
     }
     let vcpus = (0..cpus)
         .map(|index| create_vcpu(&vm, index, cpus, &entry))
@@ -78,12 +83,19 @@ fn load(
 fn wire(plan: &Plan, vm: &Vm, memfd: &OwnedFd, fds: &mut Inherited) -> Result<Bus, Error> {
     let mut bus = Bus::default();
     for (index, device) in plan.served() {
+        let mut kicks = Vec::new();
         for queue in device.queues() {
-            vm.wire_kick(index, queue, take(fds, fds::kick(index, queue))?)?;
+            let kick = take(fds, fds::kick(index, queue))?;
+            match plan.role {
+                // KVM would keep them to itself.
+                Role::Vcpu { record: true, .. } => kicks.push(kick),
+                _ => vm.wire_kick(index, queue, kick)?,
+            }
         }
         vm.wire_interrupt(index, take(fds, fds::interrupt(index))?)?;
         let status = memory::control_page(memfd, plan.control_page(index))?;
-        bus.add(Registers::new(device.identity(), status), take(fds, fds::control(index))?);
+        let registers = Registers::new(device.identity(), status);
+        bus.add(registers, take(fds, fds::control(index))?, kicks);
     }
     Ok(bus)
 }

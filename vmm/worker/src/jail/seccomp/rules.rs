@@ -50,7 +50,10 @@ fn fd(number: RawFd) -> u64 {
 pub fn rules(plan: &Plan, vcpus: &[RawFd]) -> Vec<Rule> {
     let mut rules = common();
     match plan.role {
-        Role::Vcpu { .. } => rules.extend(vcpu(plan, vcpus)),
+        Role::Vcpu { record, .. } => {
+            rules.extend(vcpu(plan, vcpus));
+            rules.extend(record.then(|| recorder(plan)).into_iter().flatten());
+        }
         Role::Console { agent, log, .. } => {
             rules.extend(device(plan));
             rules.extend(console(agent, log));
@@ -151,6 +154,20 @@ fn vcpu(plan: &Plan, vcpus: &[RawFd]) -> Vec<Rule> {
         let control = fd(fds::control(index));
         rules.push(rule(libc::SYS_write, "write", &[(0, control)], "Start and Stop"));
         rules.push(rule(libc::SYS_read, "read", &[(0, control)], "wait for Stopped"));
+    }
+    rules
+}
+
+/// What the vcpu worker needs on top if it is to see every access, kicks too.
+fn recorder(plan: &Plan) -> Vec<Rule> {
+    let record = fd(fds::RECORD);
+    let mut rules =
+        vec![rule(libc::SYS_write, "write", &[(0, record)], "the record of the guest's accesses")];
+    for (index, device) in plan.served() {
+        rules.extend(device.queues().map(|queue| {
+            let kick = fd(fds::kick(index, queue));
+            rule(libc::SYS_write, "write", &[(0, kick)], "pass on a kick")
+        }));
     }
     rules
 }
