@@ -11,6 +11,7 @@ use devices::blk::{Blk, FLUSH, ID_LEN, QUEUE_SIZE, Shape};
 use devices::disk::Disk;
 use devices::ring::Ring;
 use devices::testing::{Image, Operation};
+use devices::throttle::Rates;
 use rustix::fs::{MemfdFlags, memfd_create};
 use steps::Disturbance;
 use steps::driver::{SECTORS, disturb_disk, offer_request};
@@ -145,8 +146,11 @@ pub fn run(bytes: &[u8]) {
 fn drive(guest: &mut Guest, mut program: Bytes<'_>) {
     let knobs = program.byte();
     let (mut blk, mut model) = device(guest.memory, knobs & 1 != 0);
-    if knobs & 0x0c == 4 {
-        FILE.with(|file| blk.disk().use_file(file));
+    match knobs & 0x0c {
+        4 => FILE.with(|file| blk.disk().use_file(file)),
+        // Rates that hold nothing back: target `limits` has those that do.
+        8 => blk = blk.within(Rates { bytes: u64::MAX / 2, operations: u64::MAX / 2 }),
+        _ => {}
     }
     let features = if knobs & 2 != 0 { 0 } else { FLUSH };
     blk.start(features);
