@@ -196,6 +196,7 @@ fn drive(guest: &mut Guest, mut program: Bytes<'_>) {
         let served = served.map(|progress| (progress.used, progress.more));
         assert_eq!(served, expected.map(|served| (served.used, served.more)));
         guest.check("blk");
+        assert_eq!((blk.pause(), blk.limited().held), (None, 0), "nothing holds it back");
         check(blk.disk(), &model);
         if expected.is_err() {
             return;

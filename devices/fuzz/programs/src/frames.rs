@@ -7,12 +7,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use devices::bounds::Bounds;
 use devices::channel::{Channel, Life};
 use devices::console::IDENTITY;
 use devices::orders::Order;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Turn};
 use devices::testing::Machine;
 use devices::violation::{Fault, Violation};
+use devices::visible::Form;
 use protocol::frame::{Decoder, Failure, FromGuest, FromHost, Stream, VERSION};
 
 use crate::bytes::Bytes;
@@ -113,7 +115,9 @@ fn consoles(
     told: Told,
 ) -> ConsoleLoop<'static, impl FnMut(News<'_>) -> Result<(), Fault> + use<>> {
     let [stdout, stderr, stdin, orders] = pipes;
-    let channel = Channel::new(stdout.writer(), stderr.writer());
+    let channel = Channel::new(stdout.writer(), stderr.writer())
+        .within(Bounds::NONE)
+        .in_forms([Form::Exact; 2]);
     let line = Line::new(link, Joined::Channel(Box::new(channel)));
     let inputs = Inputs { stdin: Some(stdin.reader()), orders: Some(orders.reader()) };
     ConsoleLoop::new(vec![line], inputs, move |news| {

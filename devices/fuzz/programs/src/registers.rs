@@ -57,6 +57,8 @@ pub fn run(bytes: &[u8]) {
             assert_eq!(word(&registers, offset), expected, "{offset:#x}");
         }
         assert_eq!(word(&registers, 0x060), pending);
+        assert_eq!(registers.status(), model.status);
+        assert_eq!(registers.placed(), model.placed());
     }
 }
 

@@ -56,6 +56,14 @@ impl Registers {
         })
     }
 
+    /// The queue that is selected, and where it has been placed.
+    pub fn placed(&self) -> Option<(usize, Geometry)> {
+        let queue = usize::try_from(self.selected[2]).ok()?;
+        self.identity.queues.get(queue)?;
+        let Queue { size, parts: [descriptors, available, used], .. } = self.queues[queue];
+        Some((queue, Geometry { size, descriptors, available, used }))
+    }
+
     /// What a write of `value` to the register at `offset` does.
     pub fn write(&mut self, offset: u64, value: u32) -> Option<Action> {
         match offset {

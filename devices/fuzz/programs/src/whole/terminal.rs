@@ -11,6 +11,7 @@ use devices::raw::Raw;
 use devices::serve::{ConsoleLoop, Inputs, Joined, Line, News, Source, Turn};
 use devices::testing::Machine;
 use devices::violation::Fault;
+use devices::visible::Form;
 use steps::Disturbance;
 
 use super::Device;
@@ -127,7 +128,8 @@ impl<'a> Terminal<'a> {
         output.renew();
         input.renew();
         let (joined, stdin) = if is_log {
-            (Joined::KernelLog(KernelLog::new(Some(output.writer()))), None)
+            let log = KernelLog::new(Some(output.writer())).in_form(Form::Exact);
+            (Joined::KernelLog(log), None)
         } else {
             let bounds = Bounds { bytes: bound as u64, ..Bounds::NONE };
             (Joined::Raw(Raw::new(output.writer()).within(bounds)), Some(input.reader()))
