@@ -106,6 +106,10 @@ impl Memory {
 
 /// The memory of one idle sandbox.
 pub fn footprint(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
+    // Pages of a program that was just built are dirty until they are on the disk, and count as such.
+    for program in ["casemate", "casemate-worker"] {
+        fs::File::open(bench.program(program))?.sync_all()?;
+    }
     let (mut pss, mut dirty) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let idle = Idle::start(bench)?;
