@@ -10,7 +10,7 @@ use crate::subject::Bench;
 
 /// At most so many times QEMU's.
 const GOAL: f64 = 0.6;
-const TRUE: &str = "exec /bin/true";
+const TRUE: &str = "/bin/true";
 const VCPUS: [&str; 3] = ["1", "2", "4"];
 /// Of a command's run, by their names in the report.
 const PHASES: [&str; 5] =
@@ -26,16 +26,16 @@ pub fn boot(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
     let mut phases = vec![Vec::new(); PHASES.len()];
     let command = in_turn(&PEERS, rounds, |subject| {
         if subject == 0 {
-            return machine.qemu_runs(TRUE, None);
+            return machine.qemu_runs(TRUE);
         }
-        let run = machine.runs(bench, "1", TRUE, None)?;
+        let run = machine.runs(bench, "1", TRUE)?;
         for (samples, phase) in phases.iter_mut().zip(PHASES) {
             samples.push(run.phase(phase)?);
         }
         Ok(run.whole)
     })?;
     let by_vcpus = in_turn(&["1 vCPU", "2", "4"], rounds, |index| {
-        Ok::<_, anyhow::Error>(machine.runs(bench, VCPUS[index], TRUE, None)?.whole)
+        Ok::<_, anyhow::Error>(machine.runs(bench, VCPUS[index], TRUE)?.whole)
     })?;
     let phases = PHASES.iter().zip(phases).map(|(phase, samples)| Series {
         subject: phase.replace('_', " "),

@@ -2,7 +2,7 @@
 //!
 //! QEMU gets the devices that casemate has, and what of its own it can do without is off.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -58,33 +58,23 @@ impl Machine {
         timed(&mut command, CODE)
     }
 
-    /// QEMU with a command of the shell for its init, whose end is a panic that restarts the machine. The
-    /// root is /dev/vda, `disk` /dev/vdb.
-    pub fn qemu_runs(&self, text: &str, disk: Option<&Path>) -> Result<f64> {
-        let init = format!("init=/bin/sh -- -c \"{text}\"");
+    /// QEMU with a command for its init, whose end is a panic that restarts the machine.
+    pub fn qemu_runs(&self, program: &str) -> Result<f64> {
         let root = "quiet panic=-1 reboot=t root=/dev/vda rootfstype=squashfs ro";
-        let mut command = self.qemu(&format!("{root} {init}"));
-        // Of its slots for devices the last is the guest's first.
-        let disks = [disk.map(|path| (path, "off")), Some((self.rootfs.as_path(), "on"))];
-        for (number, (path, read_only)) in disks.into_iter().flatten().enumerate() {
-            let file = format!("id=disk{number},file={}", path.display());
-            let drive = format!("{file},format=raw,if=none,readonly={read_only}");
-            let device = format!("virtio-blk-device,drive=disk{number}");
-            command.args(["-drive", &drive, "-device", &device]);
-        }
+        let mut command = self.qemu(&format!("{root} init={program}"));
+        let drive =
+            format!("id=root,file={},format=raw,if=none,readonly=on", self.rootfs.display());
+        command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=root"]);
         timed(&mut command, 0)
     }
 
-    /// casemate with the same. The root is /dev/vda, `disk` /dev/vdb.
-    pub fn runs(&self, bench: &Bench, cpus: &str, text: &str, disk: Option<&Path>) -> Result<Run> {
+    /// casemate with the same command.
+    pub fn runs(&self, bench: &Bench, cpus: &str, program: &str) -> Result<Run> {
         let mut command = Command::new(bench.program("casemate"));
         command.arg("run").arg("--kernel").arg(&self.kernel).arg("--rootfs").arg(&self.rootfs);
         command.args(["--mem", MEBIBYTES, "--cpus", cpus]);
-        if let Some(disk) = disk {
-            command.arg("--disk").arg(disk);
-        }
         let report = bench.path("report.json");
-        command.arg("--report").arg(&report).args(["--", "/bin/sh", "-c", text]);
+        command.arg("--report").arg(&report).args(["--", program]);
         let whole = timed(&mut command, 0)?;
         Ok(Run { whole, report: serde_json::from_slice(&std::fs::read(&report)?)? })
     }
