@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use bare::virtio::register::{INTERRUPT_ACK, INTERRUPT_STATUS};
 use bare::virtio::{Buffer, Queue, VERSION_1, bring_up, register, set};
 use bare::{FREE, Op, Width};
+use tests::guests::FLUSH;
 
 use crate::sample::{Case, Unit, in_turn};
 use crate::subject::{Bench, milliseconds};
@@ -20,8 +21,6 @@ use crate::subject::{Bench, milliseconds};
 /// Size of the image in bytes.
 const IMAGE: u64 = 64 << 20;
 const SECTOR: u64 = 512;
-/// VIRTIO_BLK_F_FLUSH: without it the device writes through.
-const FLUSH: u64 = 1 << 9;
 /// The console is device 0.
 const DEVICE: u8 = 1;
 const QUEUE: Queue = Queue { index: 0, size: 256, base: FREE };
@@ -85,6 +84,7 @@ impl Load {
 
     /// A guest that makes `batches` batches of requests.
     fn guest(&self, batches: u64) -> Vec<Op> {
+        // Without the feature the device writes through.
         let flush = if self.kind == Kind::DurableWrite { 0 } else { FLUSH };
         let mut ops = bring_up(DEVICE, VERSION_1 | flush, &[QUEUE], 1);
         for nth in 0..self.depth {

@@ -13,7 +13,7 @@ use tests::fixtures::Fixture;
 use crate::subject::{Bench, Run, milliseconds};
 
 /// What `first` writes to the exit port: casemate's status; QEMU's is twice that and one.
-pub const CODE: i32 = 21;
+const CODE: i32 = 21;
 /// Who is measured.
 pub const PEERS: [&str; 2] = ["QEMU microvm", "casemate"];
 /// Memory of every guest.
