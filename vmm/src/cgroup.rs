@@ -4,7 +4,7 @@
 //! own, the janitor, removes the groups when the launcher is gone, however it went: nothing else
 //! could do that after `kill -9`. It is there before the first group is, and knows all that may be.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,14 +74,32 @@ pub struct Group {
     pub unlimited: Option<String>,
 }
 
+/// Of a control group's interface.
+#[derive(Clone, Copy, Debug)]
+enum Version {
+    One,
+    Two,
+}
+
+/// The way into a control group, for a process before it is any program.
+///
+/// None of them makes it wait. Whoever puts another process into a group waits for the kernel's grace period,
+/// since that process may fork meanwhile: 4 to 25 ms, which was most of a start.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The directory of a group of version 2, in which a process can be born.
+    pub home: Option<OwnedFd>,
+    /// Files, one for each hierarchy, into which a thread writes `0` to go there itself.
+    pub files: Vec<OwnedFd>,
+}
+
 /// A sandbox's control group.
 #[derive(Debug)]
 pub struct Cgroup {
     name: String,
     limits: Limits,
     groups: Vec<PathBuf>,
-    /// The directory of a group of v2, in which processes can be born.
-    home: Option<OwnedFd>,
+    version: Version,
     /// What was written to the groups' files.
     settings: Vec<(PathBuf, String)>,
     janitor: Child,
@@ -109,8 +127,8 @@ impl Cgroup {
         let Some(janitor) = clone(libc::CLONE_PIDFD, None)? else {
             clean_up_after(&gone, &candidates)
         };
-        let (groups, home, settings) = (Vec::new(), None, Vec::new());
-        let mut cgroup = Self { name, limits, groups, home, settings, janitor, alive };
+        let (groups, version, settings) = (Vec::new(), Version::One, Vec::new());
+        let mut cgroup = Self { name, limits, groups, version, settings, janitor, alive };
         match cgroup.make(&mounts) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
@@ -120,17 +138,19 @@ impl Cgroup {
         }
     }
 
-    /// The group's directory, if processes can be born in it: to be moved there later takes a process as long
-    /// as the kernel's grace period is, which was most of a start.
-    pub fn home(&self) -> Option<BorrowedFd<'_>> {
-        self.home.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Puts process `pid` into the group.
-    pub fn add(&self, pid: libc::pid_t) -> Result<()> {
-        self.groups
-            .iter()
-            .try_for_each(|group| host::write_cgroup(&group.join("cgroup.procs"), &pid.to_string()))
+    /// Opens the way into the group.
+    pub fn entrance(&self) -> Result<Entrance> {
+        let (home, file) = match self.version {
+            // Of a process with one thread that is all.
+            Version::One => (None, "tasks"),
+            // Without it, on a kernel that has none born in a group, they go there themselves.
+            Version::Two => (
+                self.groups.first().and_then(|group| host::open_cgroup(group).ok()),
+                "cgroup.procs",
+            ),
+        };
+        let files = self.groups.iter().map(|group| host::open_cgroup_file(&group.join(file)));
+        Ok(Entrance { home, files: files.collect::<Result<_>>()? })
     }
 
     /// What the workers may use together.
@@ -221,7 +241,7 @@ impl Cgroup {
             }
             match apply(&group, settings_v2(&limits)) {
                 Ok(settings) => {
-                    self.home = host::open_cgroup(&group).ok();
+                    self.version = Version::Two;
                     self.groups.push(group);
                     self.settings = settings;
                     self.limits = limits;
@@ -279,13 +299,13 @@ fn clean_up_after(gone: &OwnedFd, groups: &[PathBuf]) -> ! {
     const PATIENCE: Duration = Duration::from_secs(10);
     // It is no launcher, even when it has outlived its own. Without this it is none the worse.
     let _ = set_name(c"casemate-janitor");
-    forget_start_up();
     // Neither the terminal's signals nor its end are for the janitor.
     let _ = setsid();
     // It holds copies of everything that the launcher had open, whose ends others wait for.
     if worker::jail::keep_only(&[gone.as_raw_fd()]).is_err() {
         worker::jail::leave(1);
     }
+    forget_start_up();
     while !matches!(rustix::io::read(gone, &mut [0]), Ok(0)) {}
     let begun = Instant::now();
     while !remove(groups) && begun.elapsed() < PATIENCE {

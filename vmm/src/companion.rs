@@ -24,7 +24,7 @@ use crate::host;
 use crate::identity::Identity;
 use crate::layers::{self, Floor, Given, Subject};
 use crate::signals::{RESIZED, Signals};
-use crate::spawn::{Ended, Program, spawn};
+use crate::spawn::{Program, spawn};
 use crate::watched::{Event, Said, Until, Watched};
 
 /// What is started, and with what.
@@ -119,7 +119,8 @@ impl Companion<'_> {
             gid: self.identity.gid,
         };
         let program = Program { file: file.as_fd(), args: self.args.clone(), table };
-        let child = spawn(program, self.layers, &self.identity, cgroup.as_ref().ok())?;
+        let entrance = cgroup.as_ref().ok().map(Cgroup::entrance).transpose()?;
+        let child = spawn(program, self.layers, &self.identity, entrance.as_ref())?;
         let process = Watched::new(child, status);
         Ok((Ready { name: self.name, process, go, cgroup: cgroup.ok() }, given))
     }
@@ -224,13 +225,7 @@ impl Ready {
     }
 
     fn how_it_ended(&mut self) -> String {
-        let name = self.name;
-        match self.process.await_end() {
-            Ended::Killed(signal) => format!("signal {signal} ended the {name} process"),
-            Ended::Exited(status) => {
-                format!("the {name} process exited with status {status} and no answer")
-            }
-        }
+        format!("the {} process {}, without an answer", self.name, self.process.await_end())
     }
 }
 

@@ -9,6 +9,8 @@ use worker::jail::seccomp::rules::{Pin, Rule};
 
 /// The descriptor of the terminal whose size is the guest's.
 const STDOUT: u64 = 1;
+/// `MADV_DONTNEED`.
+const DONTNEED: u64 = 4;
 
 /// What the launcher may still call.
 fn rules(learn: bool, terminal: bool) -> Vec<Rule> {
@@ -27,6 +29,12 @@ fn rules(learn: bool, terminal: bool) -> Vec<Rule> {
         rule(libc::SYS_wait4, "wait4", "reap workers and the janitor"),
         rule(libc::SYS_close, "close", "let go of what is no longer needed"),
         rule(libc::SYS_brk, "brk", "the heap"),
+        Rule {
+            number: libc::SYS_madvise,
+            name: "madvise",
+            pins: vec![Pin { argument: 2, value: DONTNEED }],
+            reason: "give back what a long wait does not need",
+        },
         rule(libc::SYS_clock_gettime, "clock_gettime", "the time, where the vDSO cannot tell it"),
         rule(libc::SYS_exit_group, "exit_group", "end"),
         ioctl(libc::SECCOMP_IOCTL_NOTIF_RECV, "hear of a forbidden call"),

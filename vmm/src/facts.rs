@@ -267,15 +267,10 @@ impl Facts {
             return None;
         }
         self.workers.iter().find_map(|worker| {
-            let how = match worker.ended? {
-                // A device worker leaves when the vcpu worker has, which is the one to look at.
-                Ended::Exited(0) if worker.name != "vcpu" => return None,
-                Ended::Exited(127) => "could not be executed".to_owned(),
-                Ended::Exited(status) => format!("exited with status {status}"),
-                Ended::Killed(libc::SIGKILL) => "was killed (out of memory?)".to_owned(),
-                Ended::Killed(signal) => format!("was ended by signal {signal}"),
-            };
-            Some(Outcome::Failed(worker.name.clone(), how))
+            let ended = worker.ended?;
+            // A device worker leaves when the vcpu worker has, which is the one to look at.
+            let leaves = ended == Ended::Exited(0) && worker.name != "vcpu";
+            (!leaves).then(|| Outcome::Failed(worker.name.clone(), ended.to_string()))
         })
     }
 }

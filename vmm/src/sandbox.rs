@@ -19,7 +19,7 @@ use worker::jail::layers::{Layer, Layers};
 use worker::plan::{Device, Plan, Role};
 use worker::{fds, layout};
 
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, Entrance};
 use crate::collect::Collector;
 use crate::guest::Guest;
 use crate::host;
@@ -105,11 +105,12 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let core_sched = share_no_core(layers);
     let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
     let collectors = collectors.collect::<Result<_>>()?;
+    let entrance = cgroup.as_ref().ok().map(Cgroup::entrance).transpose()?;
     let mut workers = Vec::new();
     for role in roles {
         let plan = parts.plan(role, layers);
         let program = Start { file: program.as_fd(), args: plan.to_args(), more: &[] };
-        workers.push(parts.start_worker(&program, &plan, &identity, cgroup.as_ref().ok())?);
+        workers.push(parts.start_worker(&program, &plan, &identity, entrance.as_ref())?);
     }
     let given = Given {
         layers,
@@ -262,20 +263,20 @@ impl Parts {
         roles
     }
 
-    /// Starts a worker, maps it to `identity` and puts it into `cgroup`.
+    /// Starts a worker, maps it to `identity`, in the control group behind `entrance`.
     pub fn start_worker(
         &self,
         start: &Start<'_>,
         plan: &Plan,
         identity: &Identity,
-        cgroup: Option<&Cgroup>,
+        entrance: Option<&Entrance>,
     ) -> Result<Worker> {
         let name = plan.name();
         let (status, status_in) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
         let mut table = self.table(plan, status_in.as_fd());
         table.extend(start.more);
         let program = Program { file: start.file, args: start.args.clone(), table };
-        let child = spawn(program, plan.layers, identity, cgroup)
+        let child = spawn(program, plan.layers, identity, entrance)
             .with_context(|| format!("cannot start the {name} worker"))?;
         let process = Watched::new(child, status);
         Ok(Worker { name, plan: plan.clone(), process, sealed: false })

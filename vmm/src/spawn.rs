@@ -2,10 +2,11 @@
 //!
 //! clone3 rather than fork, for the pidfd and the namespaces. Between clone and exec the child makes
 //! system calls only; everything that allocates is done before. It is born in its control group where that
-//! can be, and waits for the launcher to map its ids, or else to put it into its groups.
+//! can be, or else goes there itself, and waits for the launcher to map its ids.
 #![expect(unsafe_code, reason = "clone3 and execveat")]
 
 use std::ffi::{CString, OsString};
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -14,7 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use worker::jail::layers::{Layer, Layers};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::Entrance;
 use crate::identity::Identity;
 use crate::signals;
 
@@ -53,6 +54,23 @@ pub enum Ended {
     Killed(i32),
 }
 
+impl fmt::Display for Ended {
+    /// What is said of a process, after its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(status) if status == i32::from(NOT_IN_GROUP) => {
+                f.write_str("could not enter its control group")
+            }
+            Self::Exited(status) if status == i32::from(NOT_EXECUTED) => {
+                f.write_str("could not be executed")
+            }
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(libc::SIGKILL) => f.write_str("was killed (out of memory?)"),
+            Self::Killed(signal) => write!(f, "was ended by signal {signal}"),
+        }
+    }
+}
+
 /// What a child becomes.
 #[derive(Debug)]
 pub struct Program<'a> {
@@ -64,13 +82,18 @@ pub struct Program<'a> {
     pub table: Vec<(RawFd, BorrowedFd<'a>)>,
 }
 
+/// The status of a child that could not enter its control group.
+const NOT_IN_GROUP: u8 = 126;
+/// That of one that could not become its program.
+const NOT_EXECUTED: u8 = 127;
+
 /// Starts `program` behind the layers of `layers` that a process has to be born with: before it goes on,
-/// it is mapped to `identity` and put into `cgroup`.
+/// it is mapped to `identity` and in the control group behind `entrance`.
 pub fn spawn(
     program: Program<'_>,
     layers: Layers,
     identity: &Identity,
-    cgroup: Option<&Cgroup>,
+    entrance: Option<&Entrance>,
 ) -> Result<Child> {
     let args = program.args.into_iter().map(|arg| CString::new(arg.into_vec()));
     let args = args.collect::<Result<Vec<_>, _>>().context("an argument holds a NUL byte")?;
@@ -80,13 +103,16 @@ pub fn spawn(
 
     let wanted = NAMESPACES.iter().filter(|(layer, _)| layers.has(*layer));
     let flags = wanted.fold(libc::CLONE_PIDFD, |flags, (_, flag)| flags | flag);
-    let cgroup = cgroup.filter(|_| layers.has(Layer::Cgroup));
-    let home = cgroup.and_then(Cgroup::home);
-    let born = home.and_then(|home| clone(flags, Some(home)).ok());
-    let inside = born.is_some();
+    let entrance = entrance.filter(|_| layers.has(Layer::Cgroup));
+    let home = entrance.and_then(|entrance| entrance.home.as_ref());
+    let born = home.and_then(|home| clone(flags, Some(home.as_fd())).ok());
+    let outside = entrance.filter(|_| born.is_none());
     match born.map_or_else(|| clone(flags, None), Ok).map_err(without_namespaces)? {
         None => {
             drop(admission);
+            if outside.is_some_and(|entrance| enter(entrance).is_err()) {
+                worker::jail::leave(NOT_IN_GROUP);
+            }
             become_program(program.file, &argv, &program.table, &admitted, layers)
         }
         Some(child) => {
@@ -94,9 +120,6 @@ pub fn spawn(
             // Without the byte the child sees the pipe end, and gives up.
             if layers.has(Layer::UserNs) {
                 identity.map(child.pid)?;
-            }
-            if let Some(cgroup) = cgroup.filter(|_| !inside) {
-                cgroup.add(child.pid)?;
             }
             rustix::io::write(&admission, &[1]).context("cannot admit the process")?;
             Ok(child)
@@ -165,8 +188,13 @@ pub fn clone(flags: libc::c_int, home: Option<BorrowedFd<'_>>) -> Result<Option<
     }
 }
 
+/// In the child: enters its control group. What is open was opened by the launcher, whose rights count.
+fn enter(entrance: &Entrance) -> rustix::io::Result<()> {
+    entrance.files.iter().try_for_each(|file| rustix::io::write(file, b"0").map(drop))
+}
+
 /// In the child: waits for its admission, arranges the descriptors and executes the program.
-/// Exits with 127 if it cannot.
+/// Exits with [`NOT_EXECUTED`] if it cannot.
 fn become_program(
     file: BorrowedFd<'_>,
     argv: &[*const libc::c_char],
@@ -194,7 +222,7 @@ fn become_program(
             )
         };
     }
-    worker::jail::leave(127)
+    worker::jail::leave(NOT_EXECUTED)
 }
 
 /// Enters the cgroup namespace, and becomes the one user that the user namespace has.

@@ -183,7 +183,7 @@ impl Watched {
                 return Event::Nothing;
             }
             let other = readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            wait(self.waiting().chain(other).collect(), left);
+            wait(&mut self.waiting().chain(other).collect::<Vec<_>>(), left);
         }
     }
 
@@ -220,11 +220,11 @@ impl Drop for Watched {
     }
 }
 
-/// Waits until one of `fds` has something to tell, for `time` at most. Whoever waits looks at everything
-/// again, interrupted or not.
-pub fn wait(mut fds: Vec<PollFd<'_>>, time: Option<Duration>) {
+/// Waits until one of `fds` has something to tell, for `time` at most; false when the time is over. Whoever
+/// waits looks at everything again, interrupted or not.
+pub fn wait(fds: &mut [PollFd<'_>], time: Option<Duration>) -> bool {
     let time = time.and_then(|time| Timespec::try_from(time).ok());
-    let _ = poll(&mut fds, time.as_ref());
+    poll(fds, time.as_ref()) != Ok(0)
 }
 
 /// True when `fd` is readable, or becomes so within `time`.

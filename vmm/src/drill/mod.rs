@@ -127,12 +127,13 @@ fn drill(args: &DrillArgs) -> Result<Result<Report, Interrupted>> {
     let laid = Laid::out().context("cannot lay out the bait")?;
     let (parts, _ends) = Parts::of(guest(&laid)?)?;
     let cgroup = Cgroup::behind(Layers::ALL, Limits::of(MEMORY, 1, 1));
+    let entrance = cgroup.as_ref().ok().map(Cgroup::entrance).transpose()?;
     let root = rustix::process::geteuid().is_root();
     let range = Range {
         parts: &parts,
         program: program.as_fd(),
         identity: Identity::of_sandbox()?,
-        cgroup: cgroup.as_ref().ok(),
+        entrance: entrance.as_ref(),
         root,
         laid: &laid,
     };

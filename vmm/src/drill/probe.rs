@@ -14,7 +14,7 @@ use worker::status::{RECORD, Record};
 
 use super::bait::Laid;
 use crate::breach::{Call, Reply};
-use crate::cgroup::Cgroup;
+use crate::cgroup::Entrance;
 use crate::identity::Identity;
 use crate::outcome::in_words;
 use crate::sandbox::{Parts, Start, Worker};
@@ -90,8 +90,8 @@ pub struct Range<'a> {
     pub program: BorrowedFd<'a>,
     /// Who it is on the host.
     pub identity: Identity,
-    /// The drill's control group.
-    pub cgroup: Option<&'a Cgroup>,
+    /// The way into the drill's control group.
+    pub entrance: Option<&'a Entrance>,
     /// The drill runs as root; only then it could make a program set-user-id to somebody else.
     pub root: bool,
     /// What is laid out for it.
@@ -181,7 +181,7 @@ impl Attempt {
         args.push(format!("attack={attack}").into());
         range.laid.refresh().context("cannot put the bait back")?;
         let start = Start { file: range.program, args, more: &range.laid.leaked() };
-        let worker = range.parts.start_worker(&start, &plan, &range.identity, range.cgroup)?;
+        let worker = range.parts.start_worker(&start, &plan, &range.identity, range.entrance)?;
         Ok(Self { worker, reply })
     }
 

@@ -129,6 +129,12 @@ pub fn read_cgroup(path: &Path) -> Result<String> {
     read_at_once(path)
 }
 
+/// Opens a control group's file, to be written.
+pub fn open_cgroup_file(path: &Path) -> Result<OwnedFd> {
+    let file = std::fs::OpenOptions::new().write(true).open(path);
+    Ok(file.with_context(|| format!("cannot open {path:?}"))?.into())
+}
+
 /// Writes a control group's file.
 pub fn write_cgroup(path: &Path, value: &str) -> Result<()> {
     std::fs::OpenOptions::new()

@@ -28,8 +28,9 @@ pub mod terminal;
 
 pub use cache::cache;
 pub use control::{
-    CgroupMount, cgroup_mounts, make_cgroup, open_cgroup, own_link, parse_cgroup_mounts, proc_link,
-    read_cgroup, read_own, read_proc, remove_cgroup, tasks, write_cgroup, write_proc,
+    CgroupMount, cgroup_mounts, make_cgroup, open_cgroup, open_cgroup_file, own_link,
+    parse_cgroup_mounts, proc_link, read_cgroup, read_own, read_proc, remove_cgroup, tasks,
+    write_cgroup, write_proc,
 };
 pub use image::{Image, image};
 pub use temporary::temporary;

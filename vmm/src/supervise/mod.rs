@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use devices::orders::Order;
 use rustix::event::{PollFd, PollFlags};
+use worker::jail::code::forget_code;
 use worker::status::{RECORD, Record};
 
 use crate::breach::{Call, Reply};
@@ -30,6 +31,8 @@ mod finish;
 
 /// So many signals end the run instead of being forwarded.
 const INSISTENT: u32 = 3;
+/// A wait that has been so long may be much longer.
+const SETTLED: Duration = Duration::from_secs(1);
 /// More rules than any table of ours could lack.
 const MOST_LEARNED: usize = 256;
 
@@ -139,11 +142,16 @@ impl Run {
         Some(self.facts.boot_timeout(self.rules.limits.boot.0?))
     }
 
-    /// Waits until a worker or a signal wants attention, or `until`.
+    /// Waits until a worker or a signal wants attention, or `until`. A long wait is one with little memory.
     fn wait(&self, until: Option<Instant>) {
         let mut fds = vec![PollFd::from_borrowed_fd(self.watch.signals.fd(), PollFlags::IN)];
         fds.extend(self.workers.iter().flat_map(|worker| worker.process.waiting()));
-        wait(fds, until.map(|until| until.saturating_duration_since(Instant::now())));
+        let left = || until.map(|until| until.saturating_duration_since(Instant::now()));
+        let first = left().map_or(SETTLED, |left| left.min(SETTLED));
+        if !wait(&mut fds, Some(first)) {
+            forget_code();
+            wait(&mut fds, left());
+        }
     }
 
     /// Reads what the workers said and reaps those that ended. A worker's end is looked at before

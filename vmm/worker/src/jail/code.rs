@@ -1,12 +1,26 @@
-//! Gives back the memory of code that only start-up ran.
+//! Gives back the memory of code that only start-up ran, and of its stack.
 #![expect(unsafe_code, reason = "the program headers and the pages of the program itself")]
 
 use std::ffi::{c_int, c_void};
 
+use rustix::process::getpid;
+use rustix::thread::gettid;
+
+/// So much below the deepest frame in use is given back. Start-up does not go deeper, and nothing else is
+/// mapped there: the kernel leaves 128 MiB to a process's first stack.
+const STACK: usize = 512 << 10;
+const PAGE: usize = 0x1000;
+
+/// Gives back what only start-up used, of code and of stack.
+pub fn forget_start_up() {
+    forget_stack();
+    forget_code();
+}
+
 /// Unmaps the pages of this program's code and constants, which come back from the file when they are
 /// used again. So a process that has settled into its loop holds the pages of the loop alone. What was
 /// ever written, constants with relocations included, stays.
-pub fn forget_start_up() {
+pub fn forget_code() {
     // SAFETY: the callback takes what dl_iterate_phdr gives it, and no pointer of ours.
     unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
 }
@@ -31,6 +45,18 @@ unsafe extern "C" fn forget_segments(
         }
     }
     1
+}
+
+/// Gives back the pages of the stack below this frame and those that it calls, if this is the first thread's.
+pub fn forget_stack() {
+    if gettid() != getpid() {
+        return;
+    }
+    let here = 0_u8;
+    let end = ((&raw const here).addr() & !(PAGE - 1)) - PAGE;
+    // SAFETY: the range ends a page below this frame, and so below every frame that is in use. It begins within
+    // the room that the kernel leaves to the stack of a process's first thread, which this is.
+    unsafe { libc::madvise((end - STACK) as *mut c_void, STACK, libc::MADV_DONTNEED) };
 }
 
 fn forget(begin: u64, len: u64) {

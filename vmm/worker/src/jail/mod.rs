@@ -153,7 +153,7 @@ pub fn confine(rules: &[Rule]) -> Result<(), Error> {
     privileges::give_up()?;
     landlock::deny_all(true, None)?;
     let filter = seccomp::fatal_program(rules)?;
-    code::forget_start_up();
+    code::forget_stack();
     seccomp::enforce(&filter)
 }
 
