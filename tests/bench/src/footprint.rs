@@ -15,6 +15,8 @@ use crate::subject::{Bench, milliseconds};
 const PSS: f64 = 1.8;
 /// A goal: private dirty memory of the process that has the most, in MiB.
 const DIRTY: f64 = 0.35;
+/// A launcher that has waited for a second gives its code back.
+const SETTLED: Duration = Duration::from_millis(1200);
 /// Memory that idle sandboxes may fill, in MiB.
 const ROOM: f64 = 8192.0;
 /// What the memory of a guest is called in a process's mappings.
@@ -113,7 +115,7 @@ pub fn footprint(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
     let (mut pss, mut dirty) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let idle = Idle::start(bench)?;
-        sleep(Duration::from_millis(50));
+        sleep(SETTLED);
         let all: Vec<Memory> =
             idle.processes().into_iter().map(Memory::of).collect::<Result<_>>()?;
         pss.push(all.iter().map(|memory| memory.proportional).sum());
