@@ -47,15 +47,21 @@ unsafe extern "C" fn forget_segments(
     1
 }
 
-/// Gives back the pages of the stack below this frame and those that it calls, if this is the first thread's.
+/// Gives back the pages of the stack below those in use, if this is the first thread.
 pub fn forget_stack() {
-    if gettid() != getpid() {
-        return;
+    if gettid() == getpid() {
+        forget_below();
     }
+}
+
+/// Gives back the pages of the stack below this frame. Never part of a caller's frame, which might be larger
+/// than a page.
+#[inline(never)]
+fn forget_below() {
     let here = 0_u8;
     let end = ((&raw const here).addr() & !(PAGE - 1)) - PAGE;
-    // SAFETY: the range ends a page below this frame, and so below every frame that is in use. It begins within
-    // the room that the kernel leaves to the stack of a process's first thread, which this is.
+    // SAFETY: the range ends a page below this small frame, and so below every frame that is in use. It begins
+    // within the room that the kernel leaves to the stack of a process's first thread, which this is.
     unsafe { libc::madvise((end - STACK) as *mut c_void, STACK, libc::MADV_DONTNEED) };
 }
 
