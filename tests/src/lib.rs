@@ -9,6 +9,7 @@
 //! | [`scratch`] | a directory for one test, and bytes to fill files with |
 //! | [`terminal`] | a terminal for a run: keys, window and screen are the test's |
 //! | [`guests`] | parts of bare-metal guests that several tests use |
+//! | [`huge_pages`] | huge pages of the host, set aside for a test |
 //! | [`archive`] | tar archives that are as wrong as a test wants |
 //! | [`fixtures`] | kernels and root images for tests with Linux guests |
 //!
@@ -23,6 +24,7 @@
 pub mod archive;
 pub mod fixtures;
 pub mod guests;
+pub mod huge_pages;
 pub mod inject;
 pub mod process;
 pub mod run;

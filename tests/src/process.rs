@@ -108,6 +108,23 @@ impl Process {
         lines.filter_map(size).collect()
     }
 
+    /// The bytes of a page of each of these mappings.
+    pub fn page_sizes_of(&self, part: &str) -> Vec<u64> {
+        let text = std::fs::read_to_string(self.path("smaps")).unwrap();
+        let mut wanted = false;
+        let mut sizes = Vec::new();
+        for line in text.lines() {
+            let (name, value) = line.split_once(char::is_whitespace).unwrap_or_default();
+            // A mapping begins with its addresses, a field with its name.
+            if !name.ends_with(':') {
+                wanted = line.contains(part);
+            } else if wanted && name == "KernelPageSize:" {
+                sizes.push(value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10);
+            }
+        }
+        sizes
+    }
+
     /// The ids of its threads, its own first.
     pub fn thread_ids(&self) -> Vec<i32> {
         let tasks = std::fs::read_dir(self.path("task")).unwrap();

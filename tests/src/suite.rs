@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Trial};
 
-use crate::{fixtures, process};
+use crate::{fixtures, huge_pages, process};
 
 /// What a test needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Need {
     Linux,
     /// To be root.
     Root,
+    /// So many huge pages of 2 MiB, which root can set aside.
+    HugePages(u64),
     /// Mount namespaces of one's own.
     Namespaces,
     /// A program of the host.
@@ -42,6 +44,7 @@ impl Need {
                 (!runs).then(|| "needs a KVM that runs Linux (kvm_intel or kvm_amd)".to_owned())
             }),
             Self::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
+            Self::HugePages(count) => huge_pages::missing(count),
             Self::Namespaces => namespaces(),
             Self::Tool(name) => (!has_program(name)).then(|| format!("needs the program {name}")),
             Self::Fixture(fixture) | Self::Extra(fixture) => fixture.find().err(),

@@ -19,6 +19,7 @@ use crate::host::{self, Image};
 use crate::image::{Root, most_read, of_directory};
 use crate::initramfs;
 use crate::limits;
+use crate::memory::Memory;
 use crate::outcome::Usage;
 use crate::terminal;
 
@@ -33,8 +34,8 @@ pub struct Guest {
     pub initrd: Option<File>,
     /// The kernel's command line.
     pub cmdline: OsString,
-    /// Size of RAM in bytes.
-    pub memory: u64,
+    /// RAM.
+    pub memory: Memory,
     /// Number of vCPUs.
     pub cpus: u8,
     /// Disks, in the order in which the guest will see them.
@@ -121,7 +122,7 @@ impl Guest {
             name: format!("kernel {path:?}"),
             initrd: Some(initrd),
             cmdline: if args.common.earlycon { CMDLINE_EARLY } else { CMDLINE }.into(),
-            memory: args.common.mem,
+            memory: args.common.memory(),
             cpus: args.common.cpus,
             disks,
             terminal: args.tty,
@@ -145,7 +146,7 @@ impl Guest {
             },
             initrd: args.initrd.as_deref().map(|path| host::open("initrd", path)).transpose()?,
             cmdline: args.cmdline.clone(),
-            memory: args.common.mem,
+            memory: args.common.memory(),
             cpus: args.common.cpus,
             disks: images(&args.common)?,
             terminal: false,

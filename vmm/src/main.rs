@@ -26,6 +26,7 @@ mod initramfs;
 mod kernel;
 mod layers;
 mod limits;
+mod memory;
 mod messages;
 mod outcome;
 mod ps;

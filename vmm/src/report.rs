@@ -17,6 +17,7 @@ use crate::disks::DiskReport;
 use crate::facts::Phases;
 use crate::layers::{Finding, State};
 use crate::limits::{self, InForce};
+use crate::memory::Memory;
 use crate::outcome::Outcome;
 use crate::recorded::RecordReport;
 
@@ -41,6 +42,8 @@ pub struct End {
     pub findings: Vec<Finding>,
     /// The options that weaken the default.
     pub insecure: Vec<String>,
+    /// The guest's memory, if the run began.
+    pub memory: Option<Memory>,
     /// What the run was limited to, if it began.
     pub limits: Option<InForce>,
     /// Output that was dropped.
@@ -64,6 +67,7 @@ impl End {
             record: None,
             findings: Vec::new(),
             insecure: Vec::new(),
+            memory: None,
             limits: None,
             dropped: Dropped::default(),
             disks: Vec::new(),
@@ -88,6 +92,7 @@ struct Report<'a> {
     layers: Vec<LayerReport>,
     /// What weakens the default, by the names of the options.
     insecure: Vec<String>,
+    memory: Option<Memory>,
     limits: &'a Option<InForce>,
     /// What came out, and why not.
     out: &'a [Collected],
@@ -124,7 +129,7 @@ struct LayerReport {
 #[derive(Serialize)]
 struct WorkerReport<'a> {
     name: &'a str,
-    /// Resident at most, guest memory that the worker touched included.
+    /// Resident at most, guest memory that the worker touched included unless that is of huge pages.
     peak_memory_kib: u64,
 }
 
@@ -183,6 +188,7 @@ fn report(end: &End) -> Report<'_> {
         },
         layers: Layer::ALL.into_iter().filter_map(|layer| layer_report(layer, end)).collect(),
         insecure: end.insecure.clone(),
+        memory: end.memory,
         limits: &end.limits,
         out: &end.collected,
         phases_ms: phases(&end.phases),

@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -25,6 +24,7 @@ use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
 use crate::layers::Given;
+use crate::memory::{Memory, control_pages};
 use crate::spawn::{Program, spawn};
 use crate::streams::{self, Streams};
 use crate::watched::Watched;
@@ -63,8 +63,8 @@ pub struct Sandbox {
     pub record: bool,
     /// What is booted, for messages.
     pub boots: String,
-    /// Size of guest RAM in bytes.
-    pub memory: u64,
+    /// Guest RAM.
+    pub memory: Memory,
     /// The workers' control group, if it could be had.
     pub cgroup: Option<Cgroup>,
     /// What the launcher did for every worker.
@@ -86,7 +86,8 @@ pub struct Parts {
     guest: Guest,
     devices: Vec<Device>,
     wires: Vec<Wires>,
-    memory: OwnedFd,
+    ram: OwnedFd,
+    control_pages: OwnedFd,
     kvm: File,
     null: File,
     go: OwnedFd,
@@ -100,7 +101,7 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let (parts, Ends { go, orders }) = Parts::of(guest)?;
     let roles = parts.roles();
     let identity = Identity::of_sandbox()?;
-    let limits = cgroup::Limits::of(parts.guest.memory, parts.guest.cpus, roles.len());
+    let limits = cgroup::Limits::of(parts.guest.memory.bytes, parts.guest.cpus, roles.len());
     let cgroup = Cgroup::behind(layers, limits);
     let core_sched = share_no_core(layers);
     let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
@@ -163,17 +164,6 @@ fn devices(guest: &Guest) -> Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// A sealed memfd with `size` bytes of RAM and a control page for each device.
-fn memory(size: u64, devices: usize) -> Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memfd = memfd_create("guest-memory", flags).context("cannot make a memfd")?;
-    let len = size + u64::try_from(devices)? * 4096;
-    ftruncate(&memfd, len).context("cannot size the guest's memory")?;
-    fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
-        .context("cannot seal the guest's memory")?;
-    Ok(memfd)
-}
-
 fn wires(device: &Device) -> Result<Wires> {
     let flags = SocketFlags::CLOEXEC;
     let (vcpu_end, device_end) =
@@ -218,7 +208,8 @@ impl Parts {
         let null = host::null()?;
         let parts = Self {
             wires: devices.iter().map(wires).collect::<Result<_>>()?,
-            memory: memory(guest.memory, devices.len())?,
+            ram: guest.memory.make()?,
+            control_pages: control_pages(devices.len())?,
             devices,
             kvm,
             streams: Streams::of(&guest, null.as_fd())?,
@@ -232,7 +223,7 @@ impl Parts {
 
     /// What the worker in this role is told.
     pub fn plan(&self, role: Role, layers: Layers) -> Plan {
-        Plan { role, memory: self.guest.memory, devices: self.devices.clone(), layers }
+        Plan { role, memory: self.guest.memory.bytes, devices: self.devices.clone(), layers }
     }
 
     /// Every worker's role, the vcpu worker's first.
@@ -284,7 +275,11 @@ impl Parts {
 
     /// The descriptors of one worker by their numbers: [`fds`] has the table.
     fn table<'a>(&'a self, plan: &Plan, status: BorrowedFd<'a>) -> Vec<(RawFd, BorrowedFd<'a>)> {
-        let mut table = vec![(fds::STATUS, status), (fds::MEMORY, self.memory.as_fd())];
+        let mut table = vec![
+            (fds::STATUS, status),
+            (fds::MEMORY, self.ram.as_fd()),
+            (fds::CONTROL_PAGES, self.control_pages.as_fd()),
+        ];
         let is_vcpu = matches!(plan.role, Role::Vcpu { .. });
         match plan.role {
             Role::Vcpu { .. } => {

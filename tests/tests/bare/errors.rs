@@ -159,7 +159,7 @@ const REPORTS: [Row; 5] = [
 ];
 
 /// Usage: status 2.
-const USAGE: [Row; 22] = [
+const USAGE: [Row; 24] = [
     (
         "usage::a_terminal_that_is_not_there",
         Line::Run(&["-it"]),
@@ -172,6 +172,16 @@ const USAGE: [Row; 22] = [
     ("mem::31m", Line::Boot(&["--mem", "31M"]), &["--mem", "31M", "32 MiB"]),
     ("mem::513g", Line::Boot(&["--mem", "513G"]), &["--mem", "513G", "512 GiB"]),
     ("mem::a_word", Line::Boot(&["--mem", "much"]), &["--mem", "much"]),
+    (
+        "hugepages::an_odd_number_of_mebibytes",
+        Line::Boot(&["--hugepages", "--mem", "33M"]),
+        &["--hugepages", "2 MiB", "--mem", "33 MiB"],
+    ),
+    (
+        "hugepages::an_odd_number_of_mebibytes_for_run",
+        Line::Run(&["--mem", "513", "--hugepages"]),
+        &["--hugepages", "2 MiB", "--mem", "513 MiB"],
+    ),
     ("timeout::a_word", Line::Boot(&["--timeout", "soon"]), &["--timeout", "soon"]),
     ("disk::no_name", Line::Boot(&["--disk", ",ro"]), &["--disk"]),
     ("option::unknown", Line::Boot(&["--network"]), &["--network"]),

@@ -7,6 +7,7 @@
 //! | [`images`] | what is booted: formats, command line, initial RAM disk |
 //! | [`kernel_check`] | what a kernel lacks, before it is booted |
 //! | [`memory`] | RAM of every size, on both sides of the hole |
+//! | [`huge_pages`] | memory of the host's huge pages, or none |
 //! | [`console`] | bytes in and out |
 //! | [`disk`] | reads, writes and what is in the image afterwards |
 //! | [`disk_limits`] | images that stay as they are, caps and rates |
@@ -45,6 +46,7 @@ mod errors;
 mod files;
 mod forbidden;
 mod hostile;
+mod huge_pages;
 mod images;
 mod jail;
 mod kernel_check;
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         images::tests(),
         kernel_check::tests(),
         memory::tests(),
+        huge_pages::tests(),
         console::tests(),
         disk::tests(),
         disk_limits::tests(),

@@ -20,13 +20,14 @@ struct Row {
     nothing: &'static [u64],
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     Row { size: "32", ram: &[FREE, (32 << 20) - 8], nothing: &[32 << 20, HOLE] },
     Row { size: "33M", ram: &[FREE, (33 << 20) - 8], nothing: &[33 << 20] },
     Row { size: "128M", ram: &[FREE, (128 << 20) - 8], nothing: &[128 << 20, HOLE - 8] },
     Row { size: "1GiB", ram: &[FREE, GIB - 8], nothing: &[GIB, HOLE] },
     Row { size: "3072", ram: &[FREE, HOLE - 8], nothing: &[HOLE] },
     Row { size: "3073", ram: &[FREE, HOLE - 8, ABOVE, ABOVE + (1 << 20) - 8], nothing: &[HOLE] },
+    Row { size: "3074M", ram: &[FREE, HOLE - 8, ABOVE, ABOVE + (2 << 20) - 8], nothing: &[HOLE] },
     Row {
         size: "5G",
         ram: &[FREE, HOLE - 8, ABOVE, ABOVE + GIB, ABOVE + 2 * GIB - 8],
@@ -37,14 +38,17 @@ const ROWS: [Row; 8] = [
 
 pub fn tests() -> Vec<Test> {
     let rows = ROWS.into_iter();
-    let rows = rows
-        .map(|row| Test::new(format!("memory::{}", row.size), &[Need::Kvm], move || check(&row)));
+    let rows = rows.map(|row| {
+        Test::new(format!("memory::{}", row.size), &[Need::Kvm], move || check(row.size, &[]))
+    });
     let above =
         Test::new("memory::past_the_end_above_4_gib_is_nothing", &[Need::Kvm], past_the_end);
     rows.chain([above]).collect()
 }
 
-fn check(row: &Row) {
+/// Memory of the size of one of the rows is as the row says, with these options too.
+pub fn check(size: &str, options: &[&str]) {
+    let row = ROWS.iter().find(|row| row.size == size).unwrap();
     let dir = Scratch::new();
     let mut program = Vec::new();
     for addr in row.ram {
@@ -57,7 +61,7 @@ fn check(row: &Row) {
     program.extend(row.nothing.iter().map(|&addr| write(addr, 0)));
     program.extend(row.ram.iter().map(|&addr| expect(Width::Quad, addr, value(addr), 2)));
     program.extend(row.nothing.iter().map(|&addr| expect(Width::Quad, addr, u64::MAX, 3)));
-    Run::boot(&dir, &program).args(&["--mem", row.size]).end().exits(0).is_silent();
+    Run::boot(&dir, &program).args(&["--mem", row.size]).args(options).end().exits(0).is_silent();
 }
 
 fn past_the_end() {

@@ -17,7 +17,7 @@ const GUIDE: &str = include_str!("../../../vmm/GUIDE.md");
 const NOT_RUN: [&str; 2] = ["scripts/quickstart", "docker://"];
 
 /// What a reader sees, as the guide's table has it, and commands that bring it about.
-const FAILURES: [(&str, &str); 16] = [
+const FAILURES: [(&str, &str); 17] = [
     (
         "cannot open /dev/kvm",
         "$MOUNTS sh -c 'mkdir dev; touch dev/null; mount --bind /dev/null dev/null
@@ -33,6 +33,7 @@ const FAILURES: [(&str, &str); 16] = [
     ),
     ("did not start the command within", "casemate run --boot-timeout 10ms -- true"),
     ("give --mem", "casemate run --mem 32M -- true"),
+    ("huge pages of 2 MiB", "casemate run --hugepages --mem 512G -- true"),
     (
         "Killed",
         "casemate run --mem 128M -- sh -c 'python3 -c \"a = []

@@ -1,6 +1,7 @@
 //! Which kernels boot, with how many vCPUs and how much memory; when what happened on the way.
 
 use tests::fixtures::Fixture;
+use tests::huge_pages::{Pool, SIZE};
 use tests::scratch::Scratch;
 use tests::suite::{Need, Test};
 
@@ -11,16 +12,19 @@ struct Row {
     kernel: Fixture,
     cpus: &'static str,
     memory: &'static str,
+    /// Of huge pages: how many that are.
+    huge_pages: Option<u64>,
     /// MiB that the guest says it has, at least and at most.
     total: (u64, u64),
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row {
         name: "cloud_bzimage_with_128_mib",
         kernel: Fixture::Kernel("cloud"),
         cpus: "1",
         memory: "128M",
+        huge_pages: None,
         total: (60, 128),
     },
     Row {
@@ -28,13 +32,23 @@ const ROWS: [Row; 5] = [
         kernel: Fixture::Elf("cloud"),
         cpus: "4",
         memory: "5G",
+        huge_pages: None,
         total: (4800, 5120),
+    },
+    Row {
+        name: "cloud_elf_with_256_mib_of_huge_pages",
+        kernel: Fixture::Elf("cloud"),
+        cpus: "1",
+        memory: "256M",
+        huge_pages: Some(128),
+        total: (160, 256),
     },
     Row {
         name: "generic_bzimage",
         kernel: Fixture::Kernel("generic"),
         cpus: "1",
         memory: "512M",
+        huge_pages: None,
         total: (400, 512),
     },
     Row {
@@ -42,6 +56,7 @@ const ROWS: [Row; 5] = [
         kernel: Fixture::Elf("generic"),
         cpus: "4",
         memory: "256M",
+        huge_pages: None,
         total: (160, 256),
     },
     Row {
@@ -49,6 +64,7 @@ const ROWS: [Row; 5] = [
         kernel: Fixture::Lean,
         cpus: "2",
         memory: "64M",
+        huge_pages: None,
         total: (40, 64),
     },
 ];
@@ -59,7 +75,8 @@ pub fn tests() -> Vec<Test> {
             Fixture::Lean => Need::Extra(row.kernel),
             _ => Need::Fixture(row.kernel),
         };
-        let needs = [Need::Linux, kernel, Need::Fixture(Fixture::Rootfs)];
+        let mut needs = vec![Need::Linux, kernel, Need::Fixture(Fixture::Rootfs)];
+        needs.extend(row.huge_pages.map(Need::HugePages));
         Test::new(format!("kernels::{}", row.name), &needs, move || check(&row))
     };
     ROWS.into_iter().map(test).collect()
@@ -73,7 +90,9 @@ const SCRIPT: &str = "nproc
 fn check(row: &Row) {
     let dir = Scratch::new();
     let rootfs = Fixture::Rootfs.path();
-    let options = ["--cpus", row.cpus, "--mem", row.memory];
+    let pool = row.huge_pages.map(Pool::with);
+    let mut options = vec!["--cpus", row.cpus, "--mem", row.memory];
+    options.extend(pool.as_ref().map(|_| "--hugepages"));
     let run = run_with(&dir, row.kernel, &rootfs.to_string_lossy(), &options, &script(SCRIPT));
     let end = run.end();
     end.exits(0).is_silent().outcome("exited");
@@ -85,6 +104,10 @@ fn check(row: &Row) {
     let (least, most) = row.total;
     end.check((least..=most).contains(&mib), "the guest counts other memory");
     end.check(lines[2] == "332833500", "python computed something else");
+    if row.huge_pages.is_some() {
+        let page = &end.report.as_ref().unwrap()["memory"]["page_bytes"];
+        end.check(*page == SIZE, "the report has other pages");
+    }
     let names = [
         "spawned",
         "sealed",

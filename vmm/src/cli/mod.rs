@@ -107,6 +107,17 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Cli {
+    /// What `run` and `boot` both take, of the one that it is.
+    fn common(&self) -> Option<&CommonArgs> {
+        match &self.command {
+            Command::Run(args) => Some(&args.common),
+            Command::Boot(args) => Some(&args.common),
+            _ => None,
+        }
+    }
+}
+
 /// The command line, with a profile's options where it names one.
 #[derive(Debug)]
 pub struct Read {
@@ -139,6 +150,8 @@ impl Read {
         };
         let matches = Cli::command().try_get_matches_from(args).map_err(refused)?;
         let cli = Cli::from_arg_matches(&matches).map_err(refused)?;
+        let unfit = |line| Refusal::Usage(format!("{line} (see --help)"));
+        cli.common().map_or(Ok(()), CommonArgs::check).map_err(unfit)?;
         Ok(Self { cli, matches })
     }
 

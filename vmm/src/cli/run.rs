@@ -7,6 +7,7 @@ use clap::Args;
 use devices::bounds::Bounds;
 use worker::jail::layers::Layer;
 use worker::layout;
+use worker::memory::HUGE_PAGE;
 
 use super::values::{
     DiskArg, FileArg, PlaceArg, ScratchArg, parse_disk, parse_env, parse_file, parse_hostname,
@@ -14,6 +15,7 @@ use super::values::{
 };
 use crate::layers::{self, Requirement};
 use crate::limits::{self, Limits, Time};
+use crate::memory::Memory;
 
 /// What `run` takes.
 #[derive(Debug, Args)]
@@ -125,6 +127,12 @@ pub struct CommonArgs {
     /// Guest memory in MiB, or with a unit: 512M, 4G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
     pub mem: u64,
+    /// Take guest memory from the huge pages of 2 MiB that the host has set aside
+    ///
+    /// --mem is a multiple of 2 MiB then. All of it is reserved before the guest starts, or it does not start;
+    /// the line that says so has the number that root has to set aside.
+    #[arg(long)]
+    pub hugepages: bool,
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=i64::from(layout::CPUS_MAX)))]
@@ -201,6 +209,25 @@ impl JailArgs {
 }
 
 impl CommonArgs {
+    /// Refuses what cannot be together.
+    ///
+    /// # Errors
+    /// What that is, in a line.
+    pub fn check(&self) -> Result<(), String> {
+        if self.hugepages && !self.mem.is_multiple_of(HUGE_PAGE as u64) {
+            let mebibytes = self.mem >> 20;
+            return Err(format!(
+                "--hugepages takes a multiple of 2 MiB for memory, and --mem is {mebibytes} MiB"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> Memory {
+        if self.hugepages { Memory::huge(self.mem) } else { Memory::ordinary(self.mem) }
+    }
+
     /// What any run is limited to.
     pub fn limits(&self) -> Limits {
         let output = Bounds { bytes: self.max_output, per_second: self.max_output_rate };

@@ -38,6 +38,7 @@ use crate::cli::{Access, DiskArg};
 use crate::guest::Guest;
 use crate::host;
 use crate::identity::Identity;
+use crate::memory::Memory;
 use crate::sandbox::Parts;
 use crate::say;
 use crate::signals::Signals;
@@ -196,7 +197,7 @@ fn guest(laid: &Laid) -> Result<Guest> {
         terminal: false,
         initrd: None,
         cmdline: Default::default(),
-        memory: MEMORY,
+        memory: Memory::ordinary(MEMORY),
         cpus: 1,
         disks: vec![
             disk("writable.img", Access::Write)?,

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 pub mod cache;
 mod control;
 pub mod directory;
+mod huge_pages;
 mod image;
 pub mod kernel;
 pub mod modules;
@@ -32,6 +33,7 @@ pub use control::{
     parse_cgroup_mounts, proc_link, read_cgroup, read_own, read_proc, remove_cgroup, tasks,
     write_cgroup, write_proc,
 };
+pub use huge_pages::{HUGE_PAGES, HugePages, huge_pages};
 pub use image::{Image, image};
 pub use temporary::temporary;
 

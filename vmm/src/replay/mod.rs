@@ -31,6 +31,7 @@ use crate::cli::JailArgs;
 use crate::guest::{Guest, Streams};
 use crate::host::{self, Image, sum};
 use crate::limits::{self, Limits, Time};
+use crate::memory::Memory;
 use script::Script;
 use text::{Left, Replay};
 
@@ -134,7 +135,7 @@ fn guest(script: &Script, knobs: Knobs, disk: File, output: File) -> Result<Gues
         name: "the program's guest".to_owned(),
         initrd: None,
         cmdline: Default::default(),
-        memory: script::MEMORY,
+        memory: Memory::ordinary(script::MEMORY),
         cpus: 1,
         disks: vec![image],
         terminal: false,

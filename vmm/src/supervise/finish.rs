@@ -54,7 +54,7 @@ impl Run {
         let group = cgroup.as_ref().map(Cgroup::limits);
         let dropped = self.facts.dropped;
         let limits =
-            self.rules.limits.in_force(self.sandbox.memory, group, disks.clone(), &dropped);
+            self.rules.limits.in_force(self.sandbox.memory.bytes, group, disks.clone(), &dropped);
         if let Some(cgroup) = cgroup {
             cgroup.remove();
         }
@@ -69,6 +69,7 @@ impl Run {
             record: self.facts.recorded.as_ref().map(RecordReport::new),
             findings: self.findings,
             insecure: self.rules.insecure,
+            memory: Some(self.sandbox.memory),
             limits: Some(limits),
             dropped,
             disks,

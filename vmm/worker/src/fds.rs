@@ -4,12 +4,13 @@
 //! |---|---|---|---|
 //! | 0, 1, 2 | /dev/null, closed at once | the user's stdin, stdout, stderr | /dev/null, closed at once |
 //! | 3 | status pipe | status pipe | status pipe |
-//! | 4 | RAM memfd, closed once mapped | the same | the same |
+//! | 4 | RAM, closed once mapped | the same | the same |
 //! | 5 | /dev/kvm, closed once set up | orders | image |
 //! | 6 | kernel, closed once loaded | console file, if asked for | the copy of what is written, if one is kept |
 //! | 7 | initramfs, closed once loaded | | |
 //! | 8 | the go: a pipe from the launcher | | |
 //! | 9 | the record, if one is asked for | | |
+//! | 10 | control pages, closed once mapped | the same | the same |
 //! | 16 + 4*d* | control socket of device *d* | of its own devices | of its own device |
 //! | 17 + 4*d* | interrupt, closed once wired | interrupt | interrupt |
 //! | 18 + 4*d* + *q* | kick of queue *q*, closed once wired; kept with a record | kicks | kick |
@@ -21,7 +22,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Where a worker tells the launcher how it is.
 pub const STATUS: RawFd = 3;
-/// The memfd of guest RAM and control pages.
+/// The memfd of guest RAM.
 pub const MEMORY: RawFd = 4;
 /// vcpu worker: /dev/kvm.
 pub const KVM: RawFd = 5;
@@ -33,6 +34,8 @@ pub const INITRD: RawFd = 7;
 pub const GO: RawFd = 8;
 /// vcpu worker: where the guest's accesses are recorded.
 pub const RECORD: RawFd = 9;
+/// The memfd of the control pages.
+pub const CONTROL_PAGES: RawFd = 10;
 /// blk worker: the image.
 pub const IMAGE: RawFd = 5;
 /// blk worker: where what is written goes instead of the image.

@@ -1,8 +1,9 @@
-//! Guest RAM and control pages: parts of one sealed memfd, mapped.
+//! Guest RAM and control pages: two sealed memfds, mapped.
 //!
-//! The memfd holds RAM first and one control page for each device after it. Each run of RAM is
-//! mapped between two pages that nobody may touch, so that running over its end is a fault. The
-//! mappings live as long as the process; the memfd can be closed.
+//! One holds RAM, the other a control page for each device, so that RAM can be of huge pages and a worker
+//! still has no control page but its own. Each run of RAM is mapped between pages that nobody may touch, so
+//! that running over its end is a fault, and at a multiple of [`HUGE_PAGE`]. The mappings live as long
+//! as the process; the memfds can be closed.
 #![expect(unsafe_code, reason = "maps memory that other processes and the guest share")]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,12 +12,17 @@ use std::sync::atomic::AtomicU32;
 
 use devices::Memory;
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use vm_memory::{GuestAddress, GuestRegionMmap, MmapRegion};
 
 use crate::layout;
 
-const PAGE: usize = 4096;
+/// Bytes of an ordinary page.
+pub const PAGE: usize = 4096;
+
+/// Bytes of a huge page. Host and KVM map one as a whole where addresses agree in it: the guest's do, since
+/// each run of RAM begins at a multiple of it, and so do ours.
+pub const HUGE_PAGE: usize = 2 << 20;
 
 /// Why memory could not be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +35,8 @@ pub enum Error {
     Layout(u64),
 }
 
-/// Maps `size` bytes of guest RAM from the start of `memfd`.
+/// Maps `size` bytes of guest RAM from the start of `memfd`. Reserves nothing: memory of huge pages is reserved
+/// already, and of other pages it is taken as it is touched.
 pub fn ram(memfd: impl AsFd, size: u64) -> Result<Memory, Error> {
     let mut regions = Vec::new();
     for range in layout::ram(size) {
@@ -46,24 +53,24 @@ pub fn ram(memfd: impl AsFd, size: u64) -> Result<Memory, Error> {
     Memory::from_regions(regions).map_err(|_| Error::Layout(size))
 }
 
-/// Maps `len` bytes of `memfd` with an inaccessible page on either side.
+/// Maps `len` bytes of `memfd` at a multiple of [`HUGE_PAGE`], with an inaccessible page or more on either side.
 fn map_guarded(memfd: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8, Error> {
     let failed = |errno| Error::Map("guest memory", errno);
     // SAFETY: a new anonymous mapping at an address that the kernel chooses replaces nothing.
     let guard = unsafe {
         mmap_anonymous(
             ptr::null_mut(),
-            len + 2 * PAGE,
+            len + 2 * HUGE_PAGE,
             ProtFlags::empty(),
             MapFlags::PRIVATE | MapFlags::NORESERVE,
         )
     }
     .map_err(failed)?;
-    let inside = guard.cast::<u8>().wrapping_add(PAGE);
+    let inside = guard.map_addr(|start| (start + PAGE).next_multiple_of(HUGE_PAGE));
     // SAFETY: replaces the inside of the mapping just made, which nothing refers to.
     let inside = unsafe {
         mmap(
-            inside.cast(),
+            inside,
             len,
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE,
@@ -75,8 +82,22 @@ fn map_guarded(memfd: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8
     Ok(inside.cast())
 }
 
-/// Maps the control page at `offset` of `memfd`; its first word is the device's InterruptStatus.
-pub fn control_page(memfd: impl AsFd, offset: u64) -> Result<&'static AtomicU32, Error> {
+/// Reserves the host's huge pages for the first `size` bytes of `memfd`, which is made of such. They are its own
+/// from then on, whoever maps it.
+///
+/// # Errors
+/// There are not enough of them.
+pub fn reserve(memfd: impl AsFd, size: u64) -> Result<(), Errno> {
+    let len = usize::try_from(size).map_err(|_| Errno::NOMEM)?;
+    // SAFETY: a new mapping at an address that the kernel chooses replaces nothing.
+    let mapping =
+        unsafe { mmap(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::SHARED, memfd, 0) }?;
+    // SAFETY: the mapping just made, which nothing refers to.
+    unsafe { munmap(mapping, len) }
+}
+
+/// Maps device `index`'s control page of `memfd`; its first word is the device's InterruptStatus.
+pub fn control_page(memfd: impl AsFd, index: u8) -> Result<&'static AtomicU32, Error> {
     // SAFETY: a new mapping at an address that the kernel chooses replaces nothing.
     let page = unsafe {
         mmap(
@@ -85,11 +106,43 @@ pub fn control_page(memfd: impl AsFd, offset: u64) -> Result<&'static AtomicU32,
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED,
             memfd,
-            offset,
+            u64::from(index) * PAGE as u64,
         )
     }
     .map_err(|errno| Error::Map("a control page", errno))?;
     // SAFETY: the mapping is page aligned, is never unmapped, and other processes access this word
     // only as an atomic too.
     Ok(unsafe { AtomicU32::from_ptr(page.cast()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+    use super::*;
+
+    #[test]
+    fn ram_lies_where_huge_pages_can_and_between_pages_that_nobody_may_touch() {
+        let size = layout::HOLE_START + (33 << 20);
+        let memfd = memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memfd, size).unwrap();
+        let ram = ram(&memfd, size).unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let is_guard = |bounds: &dyn Fn(usize, usize) -> bool| {
+            maps.lines().filter(|line| line.contains(" ---p ")).any(|line| {
+                let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+                let number = |text| usize::from_str_radix(text, 16).unwrap();
+                bounds(number(start), number(end))
+            })
+        };
+        assert_eq!(ram.num_regions(), 2);
+        for region in ram.iter() {
+            let start = region.as_ptr().addr();
+            let end = start + usize::try_from(region.len()).unwrap();
+            assert_eq!(start % HUGE_PAGE, 0);
+            assert!(is_guard(&|from, to| from <= start - PAGE && to == start), "{maps}");
+            assert!(is_guard(&|from, to| from == end && to >= end + PAGE), "{maps}");
+        }
+    }
 }

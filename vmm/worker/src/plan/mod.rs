@@ -136,14 +136,9 @@ impl Plan {
         }
     }
 
-    /// Offset of device `index`'s control page in the memfd; RAM lies before the pages.
-    pub fn control_page(&self, index: u8) -> u64 {
-        self.memory + u64::from(index) * 4096
-    }
-
     /// Every descriptor the worker inherits on purpose.
     pub fn descriptors(&self) -> Vec<RawFd> {
-        let mut numbers = vec![fds::STATUS, fds::MEMORY];
+        let mut numbers = vec![fds::STATUS, fds::MEMORY, fds::CONTROL_PAGES];
         match self.role {
             Role::Vcpu { initrd, record, .. } => {
                 numbers.extend([fds::KVM, fds::KERNEL, fds::GO]);
@@ -266,12 +261,12 @@ mod tests {
     #[test]
     fn descriptors_are_those_of_the_table() {
         let expected: [&[RawFd]; 6] = [
-            &[3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
-            &[3, 4, 5, 6, 8, 9, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
-            &[0, 1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21, 22, 23],
-            &[0, 1, 2, 3, 4, 6, 16, 17, 18, 19, 20, 21, 22, 23],
-            &[3, 4, 5, 28, 29, 30],
-            &[3, 4, 5, 6, 28, 29, 30],
+            &[3, 4, 5, 6, 7, 8, 10, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
+            &[3, 4, 5, 6, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30],
+            &[0, 1, 2, 3, 4, 5, 10, 16, 17, 18, 19, 20, 21, 22, 23],
+            &[0, 1, 2, 3, 4, 6, 10, 16, 17, 18, 19, 20, 21, 22, 23],
+            &[3, 4, 5, 10, 28, 29, 30],
+            &[3, 4, 5, 6, 10, 28, 29, 30],
         ];
         for (plan, expected) in plans().iter().zip(expected) {
             let mut numbers = plan.descriptors();

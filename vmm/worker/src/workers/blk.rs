@@ -29,10 +29,10 @@ pub(super) fn live(
         return Err(Error::Descriptor(fds::IMAGE));
     };
     let image = File::from(take(fds, fds::IMAGE)?);
-    let memfd = take(fds, fds::MEMORY)?;
-    let memory = memory::ram(&memfd, plan.memory)?;
-    let link = link(plan, index, &memory, &memfd, fds)?;
-    drop(memfd);
+    let memory = memory::ram(take(fds, fds::MEMORY)?, plan.memory)?;
+    let pages = take(fds, fds::CONTROL_PAGES)?;
+    let link = link(plan, index, &memory, &pages, fds)?;
+    drop(pages);
 
     let device = Started { plan, link, shape: *shape, rates, jailed, take_over };
     match backing {

@@ -26,8 +26,8 @@ pub(super) fn live(
     take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
     let [stdin, stdout, stderr] = [take(fds, 0)?, take(fds, 1)?, take(fds, 2)?];
-    let memfd = take(fds, fds::MEMORY)?;
-    let memory = memory::ram(&memfd, plan.memory)?;
+    let memory = memory::ram(take(fds, fds::MEMORY)?, plan.memory)?;
+    let pages = take(fds, fds::CONTROL_PAGES)?;
     let mut joined = if agent {
         let log = KernelLog::new(fds.take(fds::LOG)).in_form(log_form);
         let channel = Channel::new(stdout, stderr).within(output);
@@ -40,10 +40,10 @@ pub(super) fn live(
     let mut lines = Vec::new();
     for (index, _) in plan.served() {
         let joined = joined.next().ok_or(Error::Descriptor(fds::control(index)))?;
-        lines.push(Line::new(link(plan, index, &memory, &memfd, fds)?, joined));
+        lines.push(Line::new(link(plan, index, &memory, &pages, fds)?, joined));
     }
     let inputs = Inputs { stdin: Some(stdin), orders: fds.take(fds::ORDERS) };
-    drop(memfd);
+    drop(pages);
 
     let mut served = ConsoleLoop::new(lines, inputs, |news: News<'_>| {
         report(&news);

@@ -142,12 +142,12 @@ fn link<'m>(
     plan: &Plan,
     index: u8,
     memory: &'m devices::Memory,
-    memfd: &std::os::fd::OwnedFd,
+    pages: &std::os::fd::OwnedFd,
     fds: &mut Inherited,
 ) -> Result<Link<'m>, Error> {
     let device =
         plan.devices.get(usize::from(index)).ok_or(Error::Descriptor(fds::control(index)))?;
-    let status = memory::control_page(memfd, plan.control_page(index))?;
+    let status = memory::control_page(pages, index)?;
     let line = take(fds, fds::interrupt(index))?;
     let control = take(fds, fds::control(index))?;
     let kicks = device

@@ -36,11 +36,10 @@ pub(super) fn live(
     fds: &mut Inherited,
     take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
-    let memfd = take(fds, fds::MEMORY)?;
-    let ram = memory::ram(&memfd, plan.memory)?;
+    let ram = memory::ram(take(fds, fds::MEMORY)?, plan.memory)?;
     let entry = load(plan, cpus, cmdline, &ram, fds)?;
     let vm = Vm::create(take(fds, fds::KVM)?, &ram)?;
-    let mut bus = wire(plan, &vm, &memfd, fds)?;
+    let mut bus = wire(plan, &vm, fds)?;
     if let Role::Vcpu { early: true, .. } = plan.role {
         bus.add_early(Early::new(tell));
     }
@@ -52,7 +51,6 @@ pub(super) fn live(
     let vcpus = (0..cpus)
         .map(|index| create_vcpu(&vm, index, cpus, &entry))
         .collect::<Result<Vec<_>, _>>()?;
-    drop(memfd);
 
     let go = take(fds, fds::GO)?;
     run(plan, jailed, vcpus, bus, go, |sealed, vcpus| {
@@ -80,7 +78,8 @@ fn load(
 }
 
 /// Wires every device's kicks and interrupt, and makes its registers.
-fn wire(plan: &Plan, vm: &Vm, memfd: &OwnedFd, fds: &mut Inherited) -> Result<Bus, Error> {
+fn wire(plan: &Plan, vm: &Vm, fds: &mut Inherited) -> Result<Bus, Error> {
+    let pages = take(fds, fds::CONTROL_PAGES)?;
     let mut bus = Bus::default();
     for (index, device) in plan.served() {
         let mut kicks = Vec::new();
@@ -93,7 +92,7 @@ fn wire(plan: &Plan, vm: &Vm, memfd: &OwnedFd, fds: &mut Inherited) -> Result<Bu
             }
         }
         vm.wire_interrupt(index, take(fds, fds::interrupt(index))?)?;
-        let status = memory::control_page(memfd, plan.control_page(index))?;
+        let status = memory::control_page(&pages, index)?;
         let registers = Registers::new(device.identity(), status);
         bus.add(registers, take(fds, fds::control(index))?, kicks);
     }

@@ -1,0 +1,126 @@
+//! Memory of the host's huge pages: it is, or the run is refused, and no page is held longer than it takes.
+
+use bare::Op;
+use rustix::process::Signal;
+use serde_json::json;
+use tests::guests::{READY, announce};
+use tests::huge_pages::{Pool, SIZE};
+use tests::run::{Run, Running};
+use tests::scratch::Scratch;
+use tests::suite::{Need, Test};
+
+use crate::memory;
+
+/// Memory of these guests, and how many huge pages that are.
+const MEMORY: [&str; 3] = ["--hugepages", "--mem", "64M"];
+const COUNT: u64 = 32;
+
+pub fn tests() -> Vec<Test> {
+    let needs = &[Need::Kvm, Need::Root, Need::HugePages(2 * COUNT)];
+    let mut tests = vec![
+        Test::new("huge_pages::every_worker_maps_them", needs, mapped),
+        Test::new("huge_pages::a_user_gets_them_too", needs, user),
+        Test::new("huge_pages::one_too_few_is_refused_before_the_start", needs, one_too_few),
+        Test::new("huge_pages::those_of_another_run_are_not_there", needs, taken),
+        Test::new("huge_pages::a_killed_run_gives_them_back", needs, killed),
+        Test::new("huge_pages::without_the_option_none_is_taken", needs, without),
+    ];
+    // On both sides of the hole, and not all of the last GiB below it.
+    for (size, count) in [("32", 16), ("128M", 64), ("3074M", 1537)] {
+        let needs = [Need::Kvm, Need::Root, Need::HugePages(count)];
+        let check = move || {
+            let pool = Pool::with(count);
+            memory::check(size, &["--hugepages"]);
+            assert_eq!(pool.left(), count, "free pages afterwards");
+        };
+        tests.push(Test::new(format!("huge_pages::memory_of_{size}"), &needs, check));
+    }
+    tests
+}
+
+/// A guest with a disk that is up and goes on.
+fn started(dir: &Scratch) -> Running {
+    dir.write("a.img", [0; 512]);
+    let mut running =
+        Run::boot(dir, &announce(Op::Spin)).args(&["--disk", "a.img"]).args(&MEMORY).start();
+    running.await_stdout(READY);
+    running
+}
+
+fn mapped() {
+    let (dir, pool) = (Scratch::new(), Pool::with(COUNT));
+    let running = started(&dir);
+    assert_eq!(pool.left(), 0, "free pages while the guest runs");
+    for (name, control_pages) in [("vcpu", 2), ("console", 1), ("blk0", 1)] {
+        let worker = running.worker(name);
+        let part = "guest-memory";
+        assert_eq!(worker.mappings_of(part), [COUNT * SIZE], "{name}: RAM");
+        assert_eq!(worker.page_sizes_of(part), [SIZE], "{name}: pages of RAM");
+        let pages: u64 = worker.mappings_of("control-pages").iter().sum();
+        assert_eq!(pages, control_pages * 4096, "{name}: control pages");
+    }
+    running.signal(Signal::TERM);
+    let end = running.end();
+    end.exits(143);
+    let memory = json!({"bytes": COUNT * SIZE, "page_bytes": SIZE});
+    end.check(end.report.as_ref().unwrap()["memory"] == memory, "another memory in the report");
+    assert_eq!(pool.left(), COUNT, "free pages afterwards");
+}
+
+fn user() {
+    let (dir, pool) = (Scratch::new(), Pool::with(COUNT));
+    Run::boot(&dir, &[Op::Exit(3)]).args(&MEMORY).as_user().end().exits(3).is_silent();
+    assert_eq!(pool.left(), COUNT, "free pages afterwards");
+}
+
+fn one_too_few() {
+    let (dir, pool) = (Scratch::new(), Pool::with(COUNT - 1));
+    refused(&Run::boot(&dir, &announce(Op::Spin)).args(&MEMORY).end(), COUNT - 1);
+    assert_eq!(pool.left(), COUNT - 1, "free pages afterwards");
+    pool.leave(COUNT);
+    Run::boot(&dir, &[Op::Exit(3)]).args(&MEMORY).end().exits(3).is_silent();
+}
+
+/// The fix that the line proposes mends it.
+fn taken() {
+    let (first, second) = (Scratch::new(), Scratch::new());
+    let pool = Pool::with(COUNT + 2);
+    let running = started(&first);
+    let another = || Run::boot(&second, &[Op::Exit(3)]).args(&MEMORY).end();
+    let end = another();
+    refused(&end, 2);
+    let fix = end.stderr.split_once("echo ").and_then(|(_, rest)| rest.split_once(" >/sys/"));
+    pool.set(fix.unwrap().0.parse().unwrap());
+    another().exits(3).is_silent();
+    running.signal(Signal::TERM);
+    running.end().exits(143);
+}
+
+fn refused(end: &tests::run::End, left: u64) {
+    end.exits(125).outcome("refused").prints("");
+    let free = format!("{left} of the host's");
+    end.explains(&["cannot reserve 32 huge pages of 2 MiB", &free, "nr_hugepages"]);
+    end.check(end.phase("spawned").is_none(), "it was refused before anything was started");
+}
+
+fn killed() {
+    let (dir, pool) = (Scratch::new(), Pool::with(COUNT));
+    for _ in 0..5 {
+        let running = started(&dir);
+        running.signal(Signal::KILL);
+        running.end();
+        assert_eq!(pool.left(), COUNT, "free pages afterwards");
+    }
+}
+
+fn without() {
+    let (dir, pool) = (Scratch::new(), Pool::with(COUNT));
+    let mut running = Run::boot(&dir, &announce(Op::Spin)).args(&["--mem", "64M"]).start();
+    running.await_stdout(READY);
+    assert_eq!(pool.left(), COUNT, "free pages while the guest runs");
+    assert_eq!(running.worker("vcpu").page_sizes_of("guest-memory"), [4096]);
+    running.signal(Signal::TERM);
+    let end = running.end();
+    let memory = json!({"bytes": COUNT * SIZE, "page_bytes": 4096});
+    end.check(end.report.as_ref().unwrap()["memory"] == memory, "another memory in the report");
+}

@@ -1,0 +1,35 @@
+//! The host's huge pages of 2 MiB, which somebody has set aside.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Where the kernel tells of them. Not what /proc/meminfo and `vm.nr_hugepages` are about: those are of the
+/// size that the host prefers, which may be another.
+pub const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+/// How many there are.
+#[derive(Clone, Copy, Debug)]
+pub struct HugePages {
+    /// All of them.
+    pub all: u64,
+    /// Those that nobody uses.
+    pub free: u64,
+    /// Those of the free ones that are promised to somebody.
+    pub reserved: u64,
+}
+
+/// Reads how many there are.
+pub fn huge_pages() -> Result<HugePages> {
+    let read = |name: &str| -> Result<u64> {
+        let path = Path::new(HUGE_PAGES).join(name);
+        let failed = || format!("cannot read {path:?}");
+        let text = std::fs::read_to_string(&path).with_context(failed)?;
+        text.trim().parse().with_context(failed)
+    };
+    Ok(HugePages {
+        all: read("nr_hugepages")?,
+        free: read("free_hugepages")?,
+        reserved: read("resv_hugepages")?,
+    })
+}
