@@ -110,19 +110,25 @@ impl Process {
 
     /// The bytes of a page of each of these mappings.
     pub fn page_sizes_of(&self, part: &str) -> Vec<u64> {
+        let sizes = self.fields_of(part, "KernelPageSize:").into_iter();
+        sizes.map(|size| size.trim_end_matches(" kB").parse::<u64>().unwrap() << 10).collect()
+    }
+
+    /// A field of each of these mappings, as /proc/PID/smaps has it.
+    pub fn fields_of(&self, part: &str, field: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("smaps")).unwrap();
         let mut wanted = false;
-        let mut sizes = Vec::new();
+        let mut values = Vec::new();
         for line in text.lines() {
             let (name, value) = line.split_once(char::is_whitespace).unwrap_or_default();
             // A mapping begins with its addresses, a field with its name.
             if !name.ends_with(':') {
                 wanted = line.contains(part);
-            } else if wanted && name == "KernelPageSize:" {
-                sizes.push(value.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10);
+            } else if wanted && name == field {
+                values.push(value.trim().to_owned());
             }
         }
-        sizes
+        values
     }
 
     /// The ids of its threads, its own first.

@@ -1,5 +1,7 @@
 //! Memory of the host's huge pages: it is, or the run is refused, and no page is held longer than it takes.
 
+use std::path::Path;
+
 use bare::Op;
 use rustix::process::Signal;
 use serde_json::json;
@@ -23,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("huge_pages::one_too_few_is_refused_before_the_start", needs, one_too_few),
         Test::new("huge_pages::those_of_another_run_are_not_there", needs, taken),
         Test::new("huge_pages::a_killed_run_gives_them_back", needs, killed),
+        Test::new("huge_pages::transparent_ones_are_asked_for", &[Need::Kvm, Need::Root], advised),
         Test::new("huge_pages::without_the_option_none_is_taken", needs, without),
     ];
     // On both sides of the hole, and not all of the last GiB below it.
@@ -111,6 +114,22 @@ fn killed() {
         running.end();
         assert_eq!(pool.left(), COUNT, "free pages afterwards");
     }
+}
+
+/// Whether it gets them is for the host to say.
+fn advised() {
+    let dir = Scratch::new();
+    dir.write("a.img", [0; 512]);
+    let mut running = Run::boot(&dir, &announce(Op::Spin)).args(&["--disk", "a.img"]).start();
+    running.await_stdout(READY);
+    let has_any = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+    for name in ["vcpu", "console", "blk0"] {
+        let flags = running.worker(name).fields_of("guest-memory", "VmFlags:").concat();
+        let asks = flags.split(' ').any(|flag| flag == "hg");
+        assert_eq!(asks, has_any, "{name}: {flags}");
+    }
+    running.signal(Signal::TERM);
+    running.end().exits(143);
 }
 
 fn without() {

@@ -3,6 +3,7 @@
 use super::finding::{Finding, Verdict};
 use super::setting::number;
 use super::source::{Fact, Source};
+use crate::host::HUGE_PAGES;
 
 /// What a swap area is kept on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,13 +92,16 @@ pub fn huge_pages(source: &Source) -> Finding {
         chosen(&text).unwrap_or("not told").to_owned()
     };
     let (anonymous, shared) = (word("enabled"), word("shmem_enabled"));
-    let reserved = source.text("/proc/sys/vm/nr_hugepages").unwrap_or_else(|| "0".to_owned());
-    let read =
-        format!("transparent: {anonymous}, in shared memory: {shared}; reserved: {reserved}");
+    let set_aside = source.text(&format!("{HUGE_PAGES}/nr_hugepages"));
+    let set_aside = set_aside.unwrap_or_else(|| "none".to_owned());
+    let read = format!(
+        "transparent: {anonymous}, in shared memory: {shared}; set aside for --hugepages: {set_aside}"
+    );
     match shared.as_str() {
         "always" | "within_size" | "advise" | "force" => Finding::good(read),
-        _ => Finding::new(Verdict::Note, read)
-            .fix(format!("echo within_size >{directory}/shmem_enabled")),
+        _ => Finding::new(Verdict::Note, read).fix(format!(
+            "echo advise >{directory}/shmem_enabled, or echo N >{HUGE_PAGES}/nr_hugepages and run --hugepages"
+        )),
     }
 }
 
