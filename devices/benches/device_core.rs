@@ -8,25 +8,18 @@
 //! | console | a chain out: kick, the worker's two turns, used ring, interrupt, a write to /dev/null |
 #![expect(clippy::unwrap_used, reason = "what cannot be set up cannot be measured")]
 
-use std::fs::File;
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use devices::blk::{self, Blk, FLUSH, ID_LEN, Shape};
-use devices::console;
-use devices::raw::Raw;
+use devices::blk::{self, FLUSH, Shape};
 use devices::ring::Ring;
-use devices::serve::{BlkLoop, ConsoleLoop, Inputs, Joined, Line};
-use devices::testing::{Machine, Part, SplitRing, memory};
-use rustix::fs::{MemfdFlags, memfd_create};
-use vm_memory::{Bytes, GuestAddress};
+use devices::testing::{Machine, Part, Request, ServedConsole, ServedDisk, SplitRing, memory};
 
 /// Bytes of guest memory.
 const MEMORY: usize = 1 << 20;
 /// Where a driver has its rings, a request's header and status, and data.
 const RING: u64 = 0x1000;
-const SECOND_RING: u64 = 0x4000;
 const HEADER: u64 = 0x8000;
 const STATUS: u64 = 0x8010;
 const DATA: u64 = 0x1_0000;
@@ -95,62 +88,23 @@ fn registers(criterion: &mut Criterion) {
 }
 
 fn blk(criterion: &mut Criterion) {
-    let page = Part::In(DATA, PAGE);
-    let rows: [(&str, u32, Option<Part>); 3] = [
-        ("4 KiB read", 0, Some(page)),
-        ("4 KiB write", 1, Some(Part::Out(DATA, PAGE))),
-        ("flush", 4, None),
+    let rows = [
+        ("4 KiB read", Request::Read(PAGE)),
+        ("4 KiB write", Request::Write(PAGE)),
+        ("flush", Request::Flush),
     ];
     let mut group = criterion.benchmark_group("blk");
-    for (name, kind, data) in rows {
-        let memory = memory(&[(0, MEMORY)]);
-        let image = File::from(memfd_create("image", MemfdFlags::CLOEXEC).unwrap());
-        image.set_len(SHAPE.sectors * blk::SECTOR).unwrap();
-        let (mut machine, link) = Machine::new(memory, SHAPE.identity());
-        let mut ring = SplitRing::new(memory, RING, blk::QUEUE_SIZE);
-        let mut worker = BlkLoop::new(link, Blk::new(image, SHAPE, [0; ID_LEN]));
-        machine.start(FLUSH, &[&ring]);
-        worker.turn(true).unwrap();
-        memory.write_obj(kind.to_le(), GuestAddress(HEADER)).unwrap();
-        let mut parts = vec![Part::Out(HEADER, 16)];
-        parts.extend(data);
-        parts.push(Part::In(STATUS, 1));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                ring.add(&parts);
-                machine.kick(0);
-                worker.turn(true).unwrap();
-                ring.take_used().unwrap()
-            });
-        });
-        let status: u8 = memory.read_obj(GuestAddress(STATUS)).unwrap();
-        assert_eq!(status, 0, "{name}");
+    for (name, request) in rows {
+        let mut disk = ServedDisk::new(request);
+        group.bench_function(name, |bencher| bencher.iter(|| disk.serve()));
     }
 }
 
 fn console(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("console");
     for (name, len) in [("64 bytes out", 64), ("4 KiB out", PAGE)] {
-        let memory = memory(&[(0, MEMORY)]);
-        let null = File::options().write(true).open("/dev/null").unwrap();
-        let (mut machine, link) = Machine::new(memory, console::IDENTITY);
-        let receive = SplitRing::new(memory, SECOND_RING, console::QUEUE_SIZE);
-        let mut transmit = SplitRing::new(memory, RING, console::QUEUE_SIZE);
-        let line = Line::new(link, Joined::Raw(Raw::new(null.into())));
-        let inputs = Inputs { stdin: None, orders: None };
-        let mut worker = ConsoleLoop::new(vec![line], inputs, |_| Ok(()));
-        machine.start(0, &[&receive, &transmit]);
-        worker.turn(true).unwrap();
+        let mut console = ServedConsole::new(len);
         group.throughput(Throughput::Bytes(len.into()));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                transmit.add(&[Part::Out(DATA, len)]);
-                machine.kick(console::TRANSMIT);
-                // One turn takes the chain, the next writes what it held.
-                worker.turn(true).unwrap();
-                worker.turn(true).unwrap();
-                transmit.take_used().unwrap()
-            });
-        });
+        group.bench_function(name, |bencher| bencher.iter(|| console.serve()));
     }
 }

@@ -25,7 +25,7 @@ use virtio_bindings::virtio_blk as spec;
 use vm_memory::VolatileSlice;
 
 use crate::Memory;
-use crate::chain::{Buffer, Chain};
+use crate::chain::{Buffer, Chain, Regions};
 use crate::disk::Disk;
 use crate::mmio::{Identity, VERSION_1};
 use crate::ring::{Progress, Ring};
@@ -337,7 +337,7 @@ fn transfer(
 ) -> Result<bool, Status> {
     let stop = range.len().min(moved.saturating_add(budget));
     while *moved < stop {
-        let rest: Vec<_> = buffer.range(range.start + *moved, range.start + stop).collect();
+        let rest: Regions<'_> = buffer.range(range.start + *moved, range.start + stop).collect();
         match step(&rest, u64::try_from(*moved).map_err(|_| Status::IoError)?) {
             // The image ended early: someone else has truncated it.
             Ok(0) => return Err(Status::IoError),

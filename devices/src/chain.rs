@@ -5,6 +5,7 @@
 //! Descriptors of length 0 are passed over. Refused: an index out of range, a loop, more than
 //! 2³² bytes, a region not in RAM, a readable descriptor after a writable one, an indirect one.
 
+use smallvec::SmallVec;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use crate::Memory;
@@ -15,10 +16,13 @@ const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 const DESCRIPTOR: u64 = 16;
 
+/// Pieces of guest memory. Those of an ordinary request need no memory of their own.
+pub type Regions<'m> = SmallVec<[VolatileSlice<'m>; 4]>;
+
 /// A run of guest memory made of the regions of one half of a chain.
 #[derive(Debug, Default)]
 pub struct Buffer<'m> {
-    regions: Vec<VolatileSlice<'m>>,
+    regions: Regions<'m>,
     len: usize,
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
 use vm_memory::VolatileSlice;
@@ -27,8 +28,9 @@ impl Disk for File {
     fn read(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
         let offset = file_offset(offset)?;
         with_iovecs(regions, |iovecs, count| {
-            // SAFETY: the iovecs name guest memory that `regions` keeps mapped; the kernel writes
-            // there as a device would, and no Rust reference to that memory exists.
+            // SAFETY: the iovecs, `count` of which are written, name guest memory that `regions`
+            // keeps mapped; the kernel writes there as a device would, and no Rust reference to
+            // that memory exists.
             unsafe { libc::preadv(self.as_raw_fd(), iovecs, count, offset) }
         })
     }
@@ -36,8 +38,8 @@ impl Disk for File {
     fn write(&mut self, regions: &[VolatileSlice<'_>], offset: u64) -> io::Result<usize> {
         let offset = file_offset(offset)?;
         with_iovecs(regions, |iovecs, count| {
-            // SAFETY: the iovecs name guest memory that `regions` keeps mapped; the kernel only
-            // reads it.
+            // SAFETY: the iovecs, `count` of which are written, name guest memory that `regions`
+            // keeps mapped; the kernel only reads it.
             unsafe { libc::pwritev(self.as_raw_fd(), iovecs, count, offset) }
         })
     }
@@ -73,12 +75,13 @@ fn with_iovecs(
     regions: &[VolatileSlice<'_>],
     transfer: impl FnOnce(*const libc::iovec, libc::c_int) -> libc::ssize_t,
 ) -> io::Result<usize> {
-    let mut iovecs = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MAX_REGIONS];
+    // Most have one region: the rest is not worth writing.
+    let mut iovecs = [const { MaybeUninit::uninit() }; MAX_REGIONS];
     let mut count = 0;
     for (iovec, region) in iovecs.iter_mut().zip(regions) {
-        iovec.iov_base = region.ptr_guard_mut().as_ptr().cast();
-        iovec.iov_len = region.len();
+        let iov_base = region.ptr_guard_mut().as_ptr().cast();
+        iovec.write(libc::iovec { iov_base, iov_len: region.len() });
         count += 1;
     }
-    usize::try_from(transfer(iovecs.as_ptr(), count)).map_err(|_| io::Error::last_os_error())
+    usize::try_from(transfer(iovecs.as_ptr().cast(), count)).map_err(|_| io::Error::last_os_error())
 }

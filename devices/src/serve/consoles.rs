@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use smallvec::SmallVec;
 
 use super::line::{Joined, Line};
 use super::{LAST_TURNS, Turn, poll_for, ready};
@@ -74,6 +75,9 @@ pub struct ConsoleLoop<'m, F, W = Descriptors> {
     tell: F,
 }
 
+/// What a turn waits for, or was woken by: two consoles' need no memory of their own.
+pub type Sources = SmallVec<[Source; 16]>;
+
 /// What wakes the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -108,16 +112,17 @@ impl<F: FnMut(News<'_>) -> Result<(), Fault>> ConsoleLoop<'_, F> {
         self.act(&woken)
     }
 
-    fn woken(&self, wait: bool) -> Result<Vec<Source>, Fault> {
-        let (mut sources, mut fds) = (self.sources(), Vec::new());
+    fn woken(&self, wait: bool) -> Result<Sources, Fault> {
+        let (mut sources, mut fds) = (self.sources(), SmallVec::<[PollFd<'_>; 16]>::new());
         sources.retain(|source| {
             let fd = self.descriptor(*source);
             fds.extend(fd.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
             fd.is_some()
         });
         poll_for(&mut fds, if wait { self.pause() } else { Some(Duration::ZERO) })?;
-        let woken = sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd));
-        Ok(woken.map(|(source, _)| source).collect())
+        let mut fds = fds.iter();
+        sources.retain(|_| fds.next().is_some_and(ready));
+        Ok(sources)
     }
 
     /// What shows that a source has something, and how.
@@ -151,8 +156,8 @@ impl<'m, F: FnMut(News<'_>) -> Result<(), Fault>, W: Wires> ConsoleLoop<'m, F, W
     }
 
     /// All that the loop waits for now.
-    pub fn sources(&self) -> Vec<Source> {
-        let mut sources = Vec::new();
+    pub fn sources(&self) -> Sources {
+        let mut sources = Sources::new();
         for (index, line) in self.lines.iter().enumerate() {
             let port = line.joined.port();
             sources.push(Source::Control(index));

@@ -8,6 +8,7 @@
 //! | [`Machine`] | a whole device: registers here, its transport for a real worker loop |
 //! | [`Image`] | a disk in memory that fails on demand |
 //! | [`Mouth`] | a console's port with a limited appetite |
+//! | [`ServedDisk`], [`ServedConsole`] | devices with their workers' loops and a driver, to be measured |
 //!
 //! Invariant: everything here is what a guest or a vcpu worker can do; nothing reaches into a
 //! device's state. What cannot be set up panics, since it is the test that is wrong then.
@@ -24,6 +25,7 @@ mod machine;
 mod memory;
 mod mouth;
 mod ring;
+mod served;
 
 pub use driver::Driver;
 pub use image::{Image, Operation};
@@ -31,3 +33,4 @@ pub use machine::Machine;
 pub use memory::memory;
 pub use mouth::Mouth;
 pub use ring::{Descriptor, Part, SplitRing};
+pub use served::{Request, ServedConsole, ServedDisk};

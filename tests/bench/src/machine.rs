@@ -2,7 +2,7 @@
 //!
 //! QEMU gets the devices that casemate has, and what of its own it can do without is off.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -10,52 +10,81 @@ use anyhow::{Context, Result, anyhow, ensure};
 use cpio::newc::{Builder, trailer};
 use tests::fixtures::Fixture;
 
+use crate::cpu_time;
 use crate::subject::{Bench, Run, milliseconds};
 
-/// What `first` writes to the exit port: casemate's status; QEMU's is twice that and one.
+/// What `first` and `load` write to the exit port: casemate's status; QEMU's is twice that and one.
 const CODE: i32 = 21;
 /// Who is measured.
 pub const PEERS: [&str; 2] = ["QEMU microvm", "casemate"];
 /// Memory of every guest.
 pub const MEBIBYTES: &str = "256";
 
+/// Of every guest that is ended by its init.
+const QUIET: &str = "quiet panic=-1";
+const QEMU_EXIT: [&str; 2] = ["-device", "isa-debug-exit,iobase=0x603,iosize=1"];
+
 /// What both boot.
 #[derive(Debug)]
 pub struct Machine {
     kernel: PathBuf,
     rootfs: PathBuf,
-    initramfs: PathBuf,
+    first: PathBuf,
+    load: PathBuf,
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// From exec to exit, in milliseconds.
+    pub whole: f64,
+    /// Of the processor, by all of its processes, in milliseconds.
+    pub cpu: f64,
+}
+
+impl Spent {
+    /// What is left of it when what another run took is taken off.
+    pub fn without(self, other: Self) -> Self {
+        Self { whole: self.whole - other.whole, cpu: self.cpu - other.cpu }
+    }
 }
 
 impl Machine {
-    /// The lean kernel, the Debian userland, and an initramfs with `first` in it.
+    /// The lean kernel, the Debian userland, and initramfs with `first` and with `load`.
     pub fn new(bench: &Bench) -> Result<Self> {
         let kernel = Fixture::Lean.find().map_err(|why| anyhow!(why))?;
         let rootfs = Fixture::Rootfs.find().map_err(|why| anyhow!(why))?;
-        let program = std::fs::read(bench.program("first")).context("cannot read first")?;
-        let mut entry =
-            Builder::new("init").mode(0o100_755).write(Vec::new(), u32::try_from(program.len())?);
-        std::io::Write::write_all(&mut entry, &program)?;
-        let initramfs = bench.path("first.cpio");
-        std::fs::write(&initramfs, trailer(entry.finish()?)?)?;
         // As an ELF file nothing has to be unpacked, by whichever of the two.
-        Ok(Self { kernel: kernel.with_file_name("vmlinux"), rootfs, initramfs })
+        let kernel = kernel.with_file_name("vmlinux");
+        let (first, load) = (initramfs(bench, "first")?, initramfs(bench, "load")?);
+        Ok(Self { kernel, rootfs, first, load })
     }
 
     /// QEMU until `first` ends it.
     pub fn qemu_to_first(&self) -> Result<f64> {
-        let mut command = self.qemu("quiet panic=-1 reboot=t");
-        command.arg("-initrd").arg(&self.initramfs);
-        command.args(["-device", "isa-debug-exit,iobase=0x603,iosize=1"]);
-        timed(&mut command, 2 * CODE + 1)
+        let mut command = self.qemu(&format!("{QUIET} reboot=t"));
+        command.arg("-initrd").arg(&self.first).args(QEMU_EXIT);
+        Ok(timed(&mut command, 2 * CODE + 1)?.whole)
     }
 
     /// casemate until `first` ends it.
     pub fn to_first(&self, bench: &Bench) -> Result<f64> {
-        let mut command = bench.boot(&self.kernel, &["--mem", MEBIBYTES].map(str::to_owned));
-        command.arg("--initrd").arg(&self.initramfs);
-        command.args(["--cmdline", "quiet panic=-1 reboot=a"]);
-        timed(&mut command, CODE)
+        Ok(timed(&mut self.casemate(bench, &self.first, ""), CODE)?.whole)
+    }
+
+    /// QEMU until `load` has used the disk in `image`. As in casemate, a write is durable after a flush.
+    pub fn qemu_loads(&self, image: &Path, load: &str) -> Result<Spent> {
+        let mut command = self.qemu(&format!("{QUIET} reboot=t -- {load}"));
+        command.arg("-initrd").arg(&self.load).args(QEMU_EXIT);
+        let drive = format!("id=disk,file={},format=raw,if=none,cache=writeback", image.display());
+        command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk"]);
+        timed(&mut command, 2 * CODE + 1)
+    }
+
+    /// casemate until `load` has done the same.
+    pub fn loads(&self, bench: &Bench, image: &Path, load: &str) -> Result<Spent> {
+        let mut command = self.casemate(bench, &self.load, load);
+        timed(command.arg("--disk").arg(image), CODE)
     }
 
     /// QEMU with a command for its init, whose end is a panic that restarts the machine.
@@ -65,7 +94,7 @@ impl Machine {
         let drive =
             format!("id=root,file={},format=raw,if=none,readonly=on", self.rootfs.display());
         command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=root"]);
-        timed(&mut command, 0)
+        Ok(timed(&mut command, 0)?.whole)
     }
 
     /// casemate with the same command.
@@ -75,8 +104,16 @@ impl Machine {
         command.args(["--mem", MEBIBYTES, "--cpus", cpus]);
         let report = bench.path("report.json");
         command.arg("--report").arg(&report).args(["--", program]);
-        let whole = timed(&mut command, 0)?;
+        let whole = timed(&mut command, 0)?.whole;
         Ok(Run { whole, report: serde_json::from_slice(&std::fs::read(&report)?)? })
+    }
+
+    /// `casemate boot` with a program as PID 1.
+    fn casemate(&self, bench: &Bench, initramfs: &Path, arguments: &str) -> Command {
+        let mut command = bench.boot(&self.kernel, &["--mem", MEBIBYTES].map(str::to_owned));
+        command.arg("--initrd").arg(initramfs);
+        command.arg("--cmdline").arg(format!("{QUIET} reboot=a -- {arguments}"));
+        command
     }
 
     fn qemu(&self, cmdline: &str) -> Command {
@@ -89,13 +126,25 @@ impl Machine {
     }
 }
 
-/// Milliseconds from exec to exit of a command that ends with `status`.
-fn timed(command: &mut Command, status: i32) -> Result<f64> {
+/// An initramfs whose init is a program of this crate.
+fn initramfs(bench: &Bench, name: &str) -> Result<PathBuf> {
+    let program =
+        std::fs::read(bench.program(name)).with_context(|| format!("cannot read {name}"))?;
+    let mut entry =
+        Builder::new("init").mode(0o100_755).write(Vec::new(), u32::try_from(program.len())?);
+    std::io::Write::write_all(&mut entry, &program)?;
+    let path = bench.path(&format!("{name}.cpio"));
+    std::fs::write(&path, trailer(entry.finish()?)?)?;
+    Ok(path)
+}
+
+/// What a command takes that ends with `status`.
+fn timed(command: &mut Command, status: i32) -> Result<Spent> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let begun = Instant::now();
+    let (begun, used) = (Instant::now(), cpu_time::of_children()?);
     let ended =
         command.status().with_context(|| format!("cannot run {:?}", command.get_program()))?;
-    let took = milliseconds(begun);
+    let spent = Spent { whole: milliseconds(begun), cpu: cpu_time::of_children()? - used };
     ensure!(ended.code() == Some(status), "{:?} ended with {ended}", command.get_program());
-    Ok(took)
+    Ok(spent)
 }

@@ -1,12 +1,14 @@
 //! Measures casemate: [`subject`] is who, [`sample`] what comes of it, [`table`] and [`plot`] show it.
-//! The benchmarks are [`startup`], [`footprint`], [`disk`], [`console`], [`boot`] and [`repeatable`].
+//! The benchmarks are [`startup`], [`footprint`], [`disk`], [`console`], [`boot`], [`linux_disk`] and [`repeatable`].
 //!
 //! Machines are noisy: subjects are measured in turn in the same rounds, and compared round by round.
 
 mod boot;
 mod console;
+mod cpu_time;
 mod disk;
 mod footprint;
+mod linux_disk;
 mod machine;
 mod plot;
 mod repeatable;
@@ -26,7 +28,7 @@ use subject::Bench;
 /// A benchmark: name, what it measures, rounds unless told otherwise, how.
 type Benchmark = (&'static str, &'static str, usize, fn(&Bench, usize) -> Result<Vec<Case>>);
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("startup", "a guest that ends at once, against the floor", 60, startup::startup),
     ("scaling", "start-up by memory and by vCPUs", 30, startup::scaling),
     ("footprint", "memory of an idle sandbox besides its guest's", 10, footprint::footprint),
@@ -35,6 +37,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     ("disk", "block requests, against the same transfers by hand", 7, disk::disk),
     ("console", "bytes both ways and an echo, against cat", 7, console::console),
     ("boot", "a Linux guest, against QEMU's microvm", 7, boot::boot),
+    ("linux-disk", "a Linux guest's disk, against QEMU's microvm", 3, linux_disk::linux_disk),
 ];
 
 /// Measure casemate against a floor

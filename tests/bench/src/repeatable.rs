@@ -1,4 +1,4 @@
-//! What is the same in every run: system calls, sizes of programs, memory. Kept within stored limits.
+//! What is the same in every run: system calls, instructions, sizes of programs, memory. Kept within stored limits.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +14,13 @@ use crate::subject::Bench;
 
 /// Requests of the run whose system calls are counted for each request.
 const REQUESTS: u64 = 1000;
+/// The same for what the device core does in one process: rings and buffers come round in so many.
+const SERVED: u64 = 1024;
+/// Devices as `requests` has them.
+const DEVICES: [(&str, &str); 2] =
+    [("blk", "a block request of 4 KiB"), ("console", "64 bytes to a console")];
+/// The C library chooses among its ways to copy memory by the processor: none of a newer one's.
+const PLAIN: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX2,-ERMS,-FSRM";
 /// What a sandbox is made of.
 const PROGRAMS: [&str; 4] = ["casemate", "casemate-worker", "casemate-image", "casemate-agent"];
 /// Calls that are made again for as long as there is nothing to do.
@@ -32,6 +39,12 @@ pub fn repeatable(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
         count("system calls for a block request", request.all),
         count("exits to a process for a block request", request.exits),
     ];
+    for (device, what) in DEVICES {
+        let work = work_of_a_request(bench, device)?;
+        cases
+            .push(count(&format!("instructions of the device core for {what}"), work.instructions));
+        cases.push(count(&format!("allocations of the device core for {what}"), work.allocations));
+    }
     for program in PROGRAMS {
         let size = std::fs::metadata(bench.program(program))
             .with_context(|| format!("there is no {program}"))?
@@ -144,6 +157,41 @@ fn traced(bench: &Bench, run: &Command) -> Result<Calls> {
         all: count(|_| true)?,
         busy: count(|line| !WAITING.iter().any(|call| line.contains(call)))?,
         exits: count(|line| line.contains("KVM_RUN"))?,
+    })
+}
+
+/// What a process does between its system calls.
+struct Work {
+    instructions: f64,
+    allocations: f64,
+}
+
+/// What a request adds to a process in which the device core serves requests.
+fn work_of_a_request(bench: &Bench, device: &str) -> Result<Work> {
+    let (more, less) = (work(bench, device, 2 * SERVED)?, work(bench, device, SERVED)?);
+    #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+    let for_each = |more: f64, less: f64| (more - less) / SERVED as f64;
+    Ok(Work {
+        // How the program begins differs by a few instructions from run to run.
+        instructions: for_each(more.instructions, less.instructions).round(),
+        allocations: for_each(more.allocations, less.allocations),
+    })
+}
+
+fn work(bench: &Bench, device: &str, requests: u64) -> Result<Work> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+    valgrind.arg(bench.program("requests")).args([device, &requests.to_string()]);
+    let output = valgrind.env("GLIBC_TUNABLES", PLAIN).stdin(Stdio::null()).output();
+    let output = output.context("cannot run valgrind (Debian's package valgrind)")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "valgrind ended with {}: {told}", output.status);
+    // ==1234== I   refs:      1,234,567
+    let counted = told.lines().find_map(|line| line.split_once("refs:"));
+    let (_, counted) = counted.with_context(|| format!("valgrind counted nothing: {told}"))?;
+    Ok(Work {
+        instructions: counted.trim().replace(',', "").parse()?,
+        allocations: String::from_utf8_lossy(&output.stdout).trim().parse()?,
     })
 }
 

@@ -9,6 +9,9 @@ use bare::Op;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// What the names of directories for benches begin with; the number of the process follows.
+const PREFIX: &str = "casemate-bench-";
+
 /// Where the programs are, and a directory for what they need.
 #[derive(Debug)]
 pub struct Bench {
@@ -42,7 +45,9 @@ impl Bench {
             let path = programs.join(program);
             ensure!(path.exists(), "there is no {path:?}: cargo build --release --workspace");
         }
-        let dir = tempfile::Builder::new().prefix("casemate-bench-").tempdir()?;
+        remove_leftovers();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         Ok(Self { programs, dir })
     }
 
@@ -93,6 +98,20 @@ impl Bench {
         ensure!(status.success(), "casemate ended with {status}");
         let text = std::fs::read(&report).context("cannot read the report")?;
         Ok(Run { whole, report: serde_json::from_slice(&text)? })
+    }
+}
+
+/// Removes the directories of benches that were killed.
+fn remove_leftovers() {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let process = rest.and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // Somebody else's stays.
+            std::fs::remove_dir_all(entry.path()).ok();
+        }
     }
 }
 
