@@ -3,6 +3,7 @@
 
 use std::ffi::{c_int, c_void};
 
+use rustix::mm::{Advice, madvise};
 use rustix::process::getpid;
 use rustix::thread::gettid;
 
@@ -21,27 +22,43 @@ pub fn forget_start_up() {
 /// used again. So a process that has settled into its loop holds the pages of the loop alone. What was
 /// ever written, constants with relocations included, stays.
 pub fn forget_code() {
-    // SAFETY: the callback takes what dl_iterate_phdr gives it, and no pointer of ours.
-    unsafe { libc::dl_iterate_phdr(Some(forget_segments), std::ptr::null_mut()) };
+    let mut segments = Segments::default();
+    let data = (&raw mut segments).cast();
+    // SAFETY: the callback takes what dl_iterate_phdr gives it, and `data` as what it is.
+    unsafe { libc::dl_iterate_phdr(Some(find_segments), data) };
+    // Last, and by nothing but system calls: whatever ran after them would come back at once.
+    for (begin, len) in segments.0 {
+        // SAFETY: the pages are those of a private mapping of the program's file that nobody may write, so each
+        // of them is the file's and is read again when it is used. Refused: they stay, which is as good.
+        let _ = unsafe { madvise(begin as *mut c_void, len, Advice::LinuxDontNeed) };
+    }
 }
 
-/// Advises the kernel about every segment of a program that cannot be written. Stops after the first
-/// program, which is this one.
-unsafe extern "C" fn forget_segments(
+/// Beginnings and lengths of a program's segments that cannot be written; nothing: there are no more.
+#[derive(Default)]
+struct Segments([(usize, usize); 4]);
+
+/// Finds the segments of a program that cannot be written. Stops after the first program, which is this one.
+unsafe extern "C" fn find_segments(
     info: *mut libc::dl_phdr_info,
     _size: usize,
-    _data: *mut c_void,
+    data: *mut c_void,
 ) -> c_int {
     // SAFETY: dl_iterate_phdr passes a valid pointer, which lives until this returns.
     let info = unsafe { &*info };
+    // SAFETY: it passes on what it was given, which nobody else uses meanwhile.
+    let segments = unsafe { &mut *data.cast::<Segments>() };
     // SAFETY: the program's headers are that many and lie in its first segment.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-    for header in headers {
-        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
-            let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
-            let begin = start & !0xfff;
-            let end = start.wrapping_add(header.p_memsz).next_multiple_of(0x1000);
-            forget(begin, end.wrapping_sub(begin));
+    let fixed = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
+    };
+    for (segment, header) in segments.0.iter_mut().zip(headers.iter().filter(fixed)) {
+        let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
+        let end = start.wrapping_add(header.p_memsz);
+        if let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) {
+            let begin = start & !(PAGE - 1);
+            *segment = (begin, end.next_multiple_of(PAGE).wrapping_sub(begin));
         }
     }
     1
@@ -62,14 +79,7 @@ fn forget_below() {
     let end = ((&raw const here).addr() & !(PAGE - 1)) - PAGE;
     // SAFETY: the range ends a page below this small frame, and so below every frame that is in use. It begins
     // within the room that the kernel leaves to the stack of a process's first thread, which this is.
-    unsafe { libc::madvise((end - STACK) as *mut c_void, STACK, libc::MADV_DONTNEED) };
-}
-
-fn forget(begin: u64, len: u64) {
-    let (Ok(begin), Ok(len)) = (usize::try_from(begin), usize::try_from(len)) else { return };
-    // SAFETY: the pages are those of a private mapping of the program's file that nobody may write, so
-    // each of them is the file's and is read again when it is used. Refused: they stay, which is as good.
-    unsafe { libc::madvise(begin as *mut c_void, len, libc::MADV_DONTNEED) };
+    let _ = unsafe { madvise((end - STACK) as *mut c_void, STACK, Advice::LinuxDontNeed) };
 }
 
 #[cfg(test)]
