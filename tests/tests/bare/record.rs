@@ -129,8 +129,25 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What ended a worker is in the record, and ends it again: here as in the models.
+/// What ended a worker is in the record, and ends it again: here as in the models. But a device that is started
+/// looks at its rings, and may be so late that it finds what its guest has not kicked it for yet. Then nobody
+/// ever does, and the guest is recorded once more.
 fn violation_again(worker: &str, name: &str, guest: &[Op], violation: Violation) {
+    const TRIES: usize = 5;
+    let (again, json) = (0..TRIES)
+        .map(|_| record_violation(worker, guest, violation))
+        .find(|(_, json)| json["worker"] == worker || json["done"]["kicks"] != 0)
+        .unwrap();
+    // A chain of more than 4 GiB does not fit a program, and what is left of it is another mistake.
+    if name != "longer_than_4_gib" {
+        again.check(json["worker"] == worker, "another worker");
+        let reason = json["reason"].as_str().unwrap_or_default();
+        again.check(reason.contains(&violation.to_string()), "replayed as another violation");
+    }
+}
+
+/// Records a guest that is a violation, and replays the record.
+fn record_violation(worker: &str, guest: &[Op], violation: Violation) -> (End, Value) {
     let dir = Scratch::new();
     let end = record(&dir, guest).args(&["--mem", violations::MEMORY]).end();
     end.exits(119).outcome("violation").blames(worker);
@@ -139,13 +156,7 @@ fn violation_again(worker: &str, name: &str, guest: &[Op], violation: Violation)
     let program = dir.read(RECORD);
     assert!(program.len() < 24 << 10, "{} bytes", program.len());
     look(&program);
-    let (again, json) = replay(&dir);
-    // A chain of more than 4 GiB does not fit a program, and what is left of it is another mistake.
-    if name != "longer_than_4_gib" {
-        again.check(json["worker"] == worker, "another worker");
-        let reason = json["reason"].as_str().unwrap_or_default();
-        again.check(reason.contains(&violation.to_string()), "replayed as another violation");
-    }
+    replay(&dir)
 }
 
 fn others() {
