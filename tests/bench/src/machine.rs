@@ -20,6 +20,8 @@ pub const PEERS: [&str; 2] = ["QEMU microvm", "casemate"];
 /// Memory of every guest.
 pub const MEBIBYTES: &str = "256";
 
+/// How long a load may take.
+const SECONDS: &str = "15";
 /// Of every guest that is ended by its init.
 const QUIET: &str = "quiet panic=-1";
 const QEMU_EXIT: [&str; 2] = ["-device", "isa-debug-exit,iobase=0x603,iosize=1"];
@@ -78,13 +80,14 @@ impl Machine {
         command.arg("-initrd").arg(&self.load).args(QEMU_EXIT);
         let drive = format!("id=disk,file={},format=raw,if=none,cache=writeback", image.display());
         command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk"]);
-        timed(&mut command, 2 * CODE + 1)
+        timed(&mut bounded(&command), 2 * CODE + 1)
     }
 
     /// casemate until `load` has done the same.
     pub fn loads(&self, bench: &Bench, image: &Path, load: &str) -> Result<Spent> {
         let mut command = self.casemate(bench, &self.load, load);
-        timed(command.arg("--disk").arg(image), CODE)
+        command.arg("--disk").arg(image);
+        timed(&mut bounded(&command), CODE)
     }
 
     /// QEMU with a command for its init, whose end is a panic that restarts the machine.
@@ -136,6 +139,13 @@ fn initramfs(bench: &Bench, name: &str) -> Result<PathBuf> {
     let path = bench.path(&format!("{name}.cpio"));
     std::fs::write(&path, trailer(entry.finish()?)?)?;
     Ok(path)
+}
+
+/// A command that is killed if it has not ended in `SECONDS`: a guest may wait for ever.
+fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--signal", "KILL", SECONDS]).arg(command.get_program()).args(command.get_args());
+    bounded
 }
 
 /// What a command takes that ends with `status`.

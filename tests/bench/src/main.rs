@@ -28,7 +28,7 @@ use subject::Bench;
 /// A benchmark: name, what it measures, rounds unless told otherwise, how.
 type Benchmark = (&'static str, &'static str, usize, fn(&Bench, usize) -> Result<Vec<Case>>);
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     ("startup", "a guest that ends at once, against the floor", 60, startup::startup),
     ("scaling", "start-up by memory and by vCPUs", 30, startup::scaling),
     ("footprint", "memory of an idle sandbox besides its guest's", 10, footprint::footprint),
@@ -37,7 +37,8 @@ const BENCHMARKS: [Benchmark; 9] = [
     ("disk", "block requests, against the same transfers by hand", 7, disk::disk),
     ("console", "bytes both ways and an echo, against cat", 7, console::console),
     ("boot", "a Linux guest, against QEMU's microvm", 7, boot::boot),
-    ("linux-disk", "a Linux guest's disk, against QEMU's microvm", 3, linux_disk::linux_disk),
+    ("linux-disk", "a Linux guest's disk, against QEMU's microvm", 7, linux_disk::rates),
+    ("linux-disk-cpu", "what of the processor that takes", 3, linux_disk::costs),
 ];
 
 /// Measure casemate against a floor
@@ -73,7 +74,7 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     if cli.list {
         for (name, what, rounds, _) in BENCHMARKS {
-            println!("{name:<10} {what} ({rounds} rounds)");
+            println!("{name:<14} {what} ({rounds} rounds)");
         }
         return Ok(());
     }
