@@ -18,8 +18,6 @@ use crate::subject::Bench;
 const IMAGE: usize = 64 << 20;
 /// At least as fast as QEMU, at no more of the processor's time.
 const GOAL: f64 = 1.0;
-/// In an emulated host a guest of QEMU's has been seen to wait for an interrupt for ever.
-const ATTEMPTS: usize = 5;
 const KIB: u32 = 1 << 10;
 const MIB: u32 = 1 << 20;
 
@@ -103,11 +101,9 @@ fn cases(
     let memory = memfd_create("image", MemfdFlags::CLOEXEC).context("cannot make an image")?;
     let image = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()));
     std::fs::write(&image, vec![0x5a; IMAGE]).context("cannot write an image")?;
-    let run = |peer: usize, arguments: &str| {
-        persistently(peer, arguments, || match peer {
-            0 => machine.qemu_loads(&image, arguments),
-            _ => machine.loads(bench, &image, arguments),
-        })
+    let run = |peer: usize, arguments: &str| match peer {
+        0 => machine.qemu_loads(&image, arguments),
+        _ => machine.loads(bench, &image, arguments),
     };
     // The first round fills caches and does not count: without a load, since the image is in memory.
     for peer in 0..PEERS.len() {
@@ -123,15 +119,4 @@ fn cases(
         }
     }
     Ok(cases.into())
-}
-
-/// A run, again if it did not end as it should.
-fn persistently(peer: usize, arguments: &str, run: impl Fn() -> Result<Spent>) -> Result<Spent> {
-    let mut last = run();
-    for _ in 1..ATTEMPTS {
-        let Err(why) = &last else { break };
-        eprintln!("bench: {} with {arguments:?}: {why:#}", PEERS[peer]);
-        last = run();
-    }
-    last
 }
