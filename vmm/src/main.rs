@@ -39,6 +39,7 @@ mod spawn;
 mod streams;
 mod supervise;
 mod terminal;
+mod transparent;
 mod watched;
 
 use std::fs::File;

@@ -1,5 +1,7 @@
-//! What a guest and its workers share: RAM, and a control page for each device. Two memfds, sealed so that
-//! nobody can change their sizes under those who map them.
+//! What a guest and its workers share: RAM, and a control page for each device.
+//!
+//! Nobody may change their sizes under those who map them. Whoever holds neither of them open cannot, and workers
+//! close them before the guest runs; where they are memfds, they are sealed besides.
 //!
 //! RAM of huge pages (`--hugepages`) is reserved as a whole before anything is started, or refused: a page
 //! that is not there when it is first touched would end a worker in the middle of its work. A reservation is
@@ -14,6 +16,7 @@ use serde::Serialize;
 use worker::memory::{HUGE_PAGE, PAGE, reserve};
 
 use crate::host::{self, HUGE_PAGES, HugePages};
+use crate::transparent;
 
 /// A guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,25 +25,31 @@ pub struct Memory {
     pub bytes: u64,
     /// The size of the host's pages that it is made of.
     pub page_bytes: usize,
+    /// The host may put transparent huge pages in their place.
+    pub transparent: bool,
 }
 
 impl Memory {
     /// Memory of the host's ordinary pages.
     pub fn ordinary(bytes: u64) -> Self {
-        Self { bytes, page_bytes: PAGE }
+        Self { bytes, page_bytes: PAGE, transparent: false }
     }
 
     /// Memory of huge pages, which the host sets aside.
     pub fn huge(bytes: u64) -> Self {
-        Self { bytes, page_bytes: HUGE_PAGE }
+        Self { bytes, page_bytes: HUGE_PAGE, transparent: false }
     }
 
-    /// Makes it.
-    pub fn make(self) -> Result<OwnedFd> {
+    /// Makes it, and finds out whether it can be transparent.
+    pub fn make(&mut self) -> Result<OwnedFd> {
         let name = "guest-memory";
         if self.page_bytes == PAGE {
-            let flags = MemfdFlags::empty();
-            return sealed(name, self.bytes, flags).context("cannot make the guest's memory");
+            if let Ok(ram) = transparent::file(name, self.bytes) {
+                self.transparent = true;
+                return Ok(ram);
+            }
+            let ram = sealed(name, self.bytes, MemfdFlags::empty());
+            return ram.context("cannot make the guest's memory");
         }
         let ram = sealed(name, self.bytes, MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB);
         let ram = ram.context("cannot make the guest's memory of huge pages of 2 MiB")?;

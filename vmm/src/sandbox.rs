@@ -199,7 +199,7 @@ pub struct Start<'a> {
 
 impl Parts {
     /// Makes what the workers of `guest` inherit.
-    pub fn of(guest: Guest) -> Result<(Self, Ends)> {
+    pub fn of(mut guest: Guest) -> Result<(Self, Ends)> {
         let kvm = host::kvm()?;
         let devices = devices(&guest)?;
         let (go_out, go) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;

@@ -288,5 +288,5 @@ pub fn take_descriptor(child: &Child, number: RawFd) -> Result<OwnedFd> {
         number,
         rustix::process::PidfdGetfdFlags::empty(),
     )
-    .context("cannot take the listener of a worker's filter")
+    .with_context(|| format!("cannot take descriptor {number} of process {}", child.pid))
 }

@@ -109,7 +109,7 @@ impl Watched {
         match take_descriptor(&self.child, number) {
             Ok(listener) => self.listener = Some(listener),
             Err(_) if self.is_ending() => return Ok(false),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.context("cannot take the listener of its filter")),
         }
         Ok(true)
     }

@@ -20,7 +20,7 @@ const SETTLED: Duration = Duration::from_millis(1200);
 /// Memory that idle sandboxes may fill, in MiB.
 const ROOM: f64 = 8192.0;
 /// What the memory of a guest is called in a process's mappings.
-const GUEST_MEMORY: &str = "memfd:guest-memory";
+const GUEST_MEMORY: &str = "guest-memory";
 
 /// A sandbox whose guest waits for ever; it ends with this value.
 struct Idle(Child);

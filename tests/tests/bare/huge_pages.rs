@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::guests::{READY, announce};
 use tests::huge_pages::{Pool, SIZE};
-use tests::run::{Run, Running};
+use tests::run::{End, Run, Running};
 use tests::scratch::Scratch;
 use tests::suite::{Need, Test};
 
@@ -26,6 +26,10 @@ pub fn tests() -> Vec<Test> {
         Test::new("huge_pages::those_of_another_run_are_not_there", needs, taken),
         Test::new("huge_pages::a_killed_run_gives_them_back", needs, killed),
         Test::new("huge_pages::transparent_ones_are_asked_for", &[Need::Kvm, Need::Root], advised),
+        Test::new("huge_pages::transparent_ones_back_ram", &[Need::Kvm, Need::Root], || {
+            used(false)
+        }),
+        Test::new("huge_pages::and_a_user_s", &[Need::Kvm, Need::Root], || used(true)),
         Test::new("huge_pages::without_the_option_none_is_taken", needs, without),
     ];
     // On both sides of the hole, and not all of the last GiB below it.
@@ -65,8 +69,7 @@ fn mapped() {
     running.signal(Signal::TERM);
     let end = running.end();
     end.exits(143);
-    let memory = json!({"bytes": COUNT * SIZE, "page_bytes": SIZE});
-    end.check(end.report.as_ref().unwrap()["memory"] == memory, "another memory in the report");
+    reports(&end, SIZE, false);
     assert_eq!(pool.left(), COUNT, "free pages afterwards");
 }
 
@@ -99,7 +102,7 @@ fn taken() {
     running.end().exits(143);
 }
 
-fn refused(end: &tests::run::End, left: u64) {
+fn refused(end: &End, left: u64) {
     end.exits(125).outcome("refused").prints("");
     let free = format!("{left} of the host's");
     end.explains(&["cannot reserve 32 huge pages of 2 MiB", &free, "nr_hugepages"]);
@@ -132,6 +135,20 @@ fn advised() {
     running.end().exits(143);
 }
 
+/// The first touched page of RAM is a huge one, unless the host wants none.
+fn used(by_user: bool) {
+    let dir = Scratch::new();
+    let run = Run::boot(&dir, &announce(Op::Spin)).args(&["--mem", "64M"]);
+    let mut running = if by_user { run.as_user() } else { run }.start();
+    running.await_stdout(READY);
+    let field = |field| running.worker("vcpu").fields_of("guest-memory", field);
+    let kibibytes = |size: &str| size.trim_end_matches(" kB").parse::<u64>().unwrap();
+    let huge: u64 = field("ShmemPmdMapped:").iter().map(|size| kibibytes(size)).sum();
+    assert_eq!(huge > 0, has_transparent(), "{huge} KiB in huge pages");
+    running.signal(Signal::TERM);
+    reports(&running.end(), 4096, has_transparent());
+}
+
 fn without() {
     let (dir, pool) = (Scratch::new(), Pool::with(COUNT));
     let mut running = Run::boot(&dir, &announce(Op::Spin)).args(&["--mem", "64M"]).start();
@@ -139,7 +156,21 @@ fn without() {
     assert_eq!(pool.left(), COUNT, "free pages while the guest runs");
     assert_eq!(running.worker("vcpu").page_sizes_of("guest-memory"), [4096]);
     running.signal(Signal::TERM);
-    let end = running.end();
-    let memory = json!({"bytes": COUNT * SIZE, "page_bytes": 4096});
+    reports(&running.end(), 4096, has_transparent());
+}
+
+/// Memory in the report.
+fn reports(end: &End, page_bytes: u64, transparent: bool) {
+    let bytes = COUNT * SIZE;
+    let memory = json!({"bytes": bytes, "page_bytes": page_bytes, "transparent": transparent});
     end.check(end.report.as_ref().unwrap()["memory"] == memory, "another memory in the report");
+}
+
+/// Whether this host gives transparent huge pages to who asks.
+fn has_transparent() -> bool {
+    let state = |file: &str| {
+        let path = Path::new("/sys/kernel/mm/transparent_hugepage").join(file);
+        std::fs::read_to_string(path).unwrap_or_else(|_| "[never]".to_owned())
+    };
+    !state("enabled").contains("[never]") && !state("shmem_enabled").contains("[deny]")
 }

@@ -3,7 +3,7 @@
 use super::finding::{Finding, Verdict};
 use super::setting::number;
 use super::source::{Fact, Source};
-use crate::host::HUGE_PAGES;
+use crate::host::{HUGE_PAGES, TRANSPARENT};
 
 /// What a swap area is kept on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,9 +86,8 @@ pub fn chosen(text: &str) -> Option<&str> {
 
 /// Guest memory can be in huge pages: a matter of speed.
 pub fn huge_pages(source: &Source) -> Finding {
-    let directory = "/sys/kernel/mm/transparent_hugepage";
     let word = |file: &str| {
-        let text = source.text(&format!("{directory}/{file}")).unwrap_or_default();
+        let text = source.text(&format!("{TRANSPARENT}/{file}")).unwrap_or_default();
         chosen(&text).unwrap_or("not told").to_owned()
     };
     let (anonymous, shared) = (word("enabled"), word("shmem_enabled"));
@@ -97,12 +96,13 @@ pub fn huge_pages(source: &Source) -> Finding {
     let read = format!(
         "transparent: {anonymous}, in shared memory: {shared}; set aside for --hugepages: {set_aside}"
     );
-    match shared.as_str() {
-        "always" | "within_size" | "advise" | "force" => Finding::good(read),
-        _ => Finding::new(Verdict::Note, read).fix(format!(
-            "echo advise >{directory}/shmem_enabled, or echo N >{HUGE_PAGES}/nr_hugepages and run --hugepages"
-        )),
-    }
+    let fix = match (anonymous.as_str(), shared.as_str()) {
+        ("always" | "madvise", "deny") => format!("echo never >{TRANSPARENT}/shmem_enabled"),
+        ("always" | "madvise", _) => return Finding::good(read),
+        _ => format!("echo madvise >{TRANSPARENT}/enabled"),
+    };
+    let fix = format!("{fix}, or echo N >{HUGE_PAGES}/nr_hugepages and run --hugepages");
+    Finding::new(Verdict::Note, read).fix(fix)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The host's huge pages of 2 MiB, which somebody has set aside.
+//! The host's huge pages of 2 MiB: those that somebody has set aside, and the transparent ones.
 
 use std::path::Path;
 
@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 /// Where the kernel tells of them. Not what /proc/meminfo and `vm.nr_hugepages` are about: those are of the
 /// size that the host prefers, which may be another.
 pub const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+/// Where the kernel is told whether it may put transparent ones in the place of ordinary pages.
+pub const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage";
 
 /// How many there are.
 #[derive(Clone, Copy, Debug)]
@@ -32,4 +35,13 @@ pub fn huge_pages() -> Result<HugePages> {
         free: read("free_hugepages")?,
         reserved: read("resv_hugepages")?,
     })
+}
+
+/// Whether the host has transparent huge pages for memory that asks for them, on a mount that allows them.
+pub fn transparent_huge_pages() -> bool {
+    let denies = |file: &str, word: &str| {
+        let state = std::fs::read_to_string(Path::new(TRANSPARENT).join(file));
+        state.map_or(true, |state| state.contains(word))
+    };
+    !denies("enabled", "[never]") && !denies("shmem_enabled", "[deny]")
 }

@@ -158,7 +158,12 @@ mod tests {
                 other.insert(rows[index].0, "anon_inode:kvm-vcpu:7".to_owned());
                 assert_ne!(check(other), State::Active, "instead of {:?}", rows[index]);
             }
-            for more in [(9, "/dev/kvm"), (9, "/memfd:guest-memory (deleted)"), (9, "/")] {
+            for more in [
+                (9, "/dev/kvm"),
+                (9, "/guest-memory (deleted)"),
+                (9, "/memfd:guest-memory (deleted)"),
+                (9, "/"),
+            ] {
                 let all = open(&[rows, &[more]].concat());
                 assert!(matches!(check(all), State::Partial(_)), "{more:?}");
             }

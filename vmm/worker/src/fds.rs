@@ -22,7 +22,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Where a worker tells the launcher how it is.
 pub const STATUS: RawFd = 3;
-/// The memfd of guest RAM.
+/// Guest RAM.
 pub const MEMORY: RawFd = 4;
 /// vcpu worker: /dev/kvm.
 pub const KVM: RawFd = 5;

@@ -1,9 +1,9 @@
-//! Guest RAM and control pages: two sealed memfds, mapped.
+//! Guest RAM and control pages: two files, mapped.
 //!
 //! One holds RAM, the other a control page for each device, so that RAM can be of huge pages and a worker
 //! still has no control page but its own. Each run of RAM is mapped between pages that nobody may touch, so
 //! that running over its end is a fault, and at a multiple of [`HUGE_PAGE`]. The mappings live as long
-//! as the process; the memfds can be closed.
+//! as the process; the files can be closed.
 #![expect(unsafe_code, reason = "maps memory that other processes and the guest share")]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,13 +35,13 @@ pub enum Error {
     Layout(u64),
 }
 
-/// Maps `size` bytes of guest RAM from the start of `memfd`. Reserves nothing: memory of huge pages is reserved
+/// Maps `size` bytes of guest RAM from the start of `file`. Reserves nothing: memory of huge pages is reserved
 /// already, and of other pages it is taken as it is touched.
-pub fn ram(memfd: impl AsFd, size: u64) -> Result<Memory, Error> {
+pub fn ram(file: impl AsFd, size: u64) -> Result<Memory, Error> {
     let mut regions = Vec::new();
     for range in layout::ram(size) {
         let len = usize::try_from(range.len).map_err(|_| Error::Layout(size))?;
-        let address = map_guarded(memfd.as_fd(), range.offset, len)?;
+        let address = map_guarded(file.as_fd(), range.offset, len)?;
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: `map_guarded` has just mapped `len` bytes there, for as long as the process lives.
         let region = unsafe { MmapRegion::build_raw(address.cast(), len, prot, flags) }
@@ -53,8 +53,8 @@ pub fn ram(memfd: impl AsFd, size: u64) -> Result<Memory, Error> {
     Memory::from_regions(regions).map_err(|_| Error::Layout(size))
 }
 
-/// Maps `len` bytes of `memfd` at a multiple of [`HUGE_PAGE`], with an inaccessible page or more on either side.
-fn map_guarded(memfd: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8, Error> {
+/// Maps `len` bytes of `file` at a multiple of [`HUGE_PAGE`], with an inaccessible page or more on either side.
+fn map_guarded(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8, Error> {
     let failed = |errno| Error::Map("guest memory", errno);
     // SAFETY: a new anonymous mapping at an address that the kernel chooses replaces nothing.
     let guard = unsafe {
@@ -74,7 +74,7 @@ fn map_guarded(memfd: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8
             len,
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE,
-            memfd,
+            file,
             offset,
         )
     }

@@ -9,7 +9,7 @@ use crate::doctor::finding::Verdict::{self, CannotRun, Good, Note, Unsafe, Warni
 type Fact = (&'static str, Option<&'static str>, &'static str, Verdict);
 
 #[rustfmt::skip] // a row a line
-const FACTS: [Fact; 83] = [
+const FACTS: [Fact; 86] = [
     ("sys/module/kvm_intel/parameters/ept", Some("N"), "second-level-paging", Warning),
     ("sys/module/kvm_intel/parameters/ept", None, "second-level-paging", Note),
     ("sys/module/kvm_intel/parameters/unrestricted_guest", Some("0"), "unrestricted-guest", Warning),
@@ -47,7 +47,10 @@ const FACTS: [Fact; 83] = [
     ("proc/swaps", Some("Filename\n/dev/zram0 partition 1 0 100"), "swap", Note),
     ("proc/swaps", None, "swap", Good),
     ("sys/module/zswap/parameters/enabled", Some("Y"), "zswap", Good),
-    ("sys/kernel/mm/transparent_hugepage/shmem_enabled", Some("always [never]"), "huge-pages", Note),
+    ("sys/kernel/mm/transparent_hugepage/shmem_enabled", Some("always [never] deny"), "huge-pages", Good),
+    ("sys/kernel/mm/transparent_hugepage/shmem_enabled", Some("always never [deny]"), "huge-pages", Note),
+    ("sys/kernel/mm/transparent_hugepage/enabled", Some("always madvise [never]"), "huge-pages", Note),
+    ("sys/kernel/mm/transparent_hugepage/enabled", None, "huge-pages", Note),
     ("proc/self/ns/user", None, "namespaces", CannotRun),
     ("proc/self/ns", None, "namespaces", Warning),
     ("proc/sys/user/max_user_namespaces", Some("0"), "user-namespaces", CannotRun),
