@@ -1,10 +1,11 @@
-//! Boot: a Linux guest's way to PID 1 and to the end of a command, against QEMU's microvm with the same kernel.
+//! Boot: a Linux guest's way to PID 1 and to the end of a command, against QEMU's microvm with the same kernel, and
+//! against Firecracker where it is on PATH.
 //!
 //! To be run where KVM runs Linux guests.
 
 use anyhow::Result;
 
-use crate::machine::{MEBIBYTES, Machine, PEERS};
+use crate::machine::{MEBIBYTES, Machine, Peer};
 use crate::sample::{Case, Series, Unit, in_turn};
 use crate::subject::Bench;
 
@@ -19,14 +20,13 @@ const PHASES: [&str; 5] =
 /// Boots that end at PID 1, and that run a command.
 pub fn boot(bench: &Bench, rounds: usize) -> Result<Vec<Case>> {
     let machine = Machine::new(bench)?;
-    let first = in_turn(&PEERS, rounds, |subject| match subject {
-        0 => machine.qemu_to_first(),
-        _ => machine.to_first(bench),
-    })?;
+    let peers = Peer::all();
+    let names: Vec<_> = peers.iter().map(|peer| peer.name()).collect();
+    let first = in_turn(&names, rounds, |index| machine.to_first(bench, peers[index]))?;
     let mut phases = vec![Vec::new(); PHASES.len()];
-    let command = in_turn(&PEERS, rounds, |subject| {
-        if subject == 0 {
-            return machine.qemu_runs(TRUE);
+    let command = in_turn(&names, rounds, |index| {
+        if peers[index] != Peer::Casemate {
+            return machine.ends_as_init(bench, peers[index], TRUE);
         }
         let run = machine.runs(bench, "1", TRUE)?;
         for (samples, phase) in phases.iter_mut().zip(PHASES) {

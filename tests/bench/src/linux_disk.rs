@@ -1,4 +1,4 @@
-//! Block, as a Linux guest sees it: `load` as PID 1 past the guest's cache, in casemate and in QEMU's microvm.
+//! Block, as a Linux guest sees it: `load` as PID 1 past the guest's cache, in casemate and in its peers.
 //!
 //! To be run where KVM runs Linux guests. The image lies in memory. What a load takes is what its whole run
 //! takes, less one of the same round that leaves the disk alone: time, and the processor's time of the VMM and
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::machine::{Machine, PEERS, Spent};
+use crate::machine::{Machine, Peer, Spent};
 use crate::sample::{Case, Series, Unit};
 use crate::subject::Bench;
 
@@ -87,6 +87,7 @@ fn cases(
     unit: Unit,
     number: fn(&Load, Spent) -> f64,
 ) -> Result<Vec<Case>> {
+    let peers = Peer::all();
     let mut cases = LOADS.each_ref().map(|load| Case {
         bench: name.into(),
         name: match unit {
@@ -94,29 +95,30 @@ fn cases(
             _ => format!("{} by Linux", load.name),
         },
         unit,
-        series: PEERS.map(|peer| Series { subject: peer.to_owned(), samples: Vec::new() }).into(),
+        series: peers.iter().map(|peer| empty(*peer)).collect(),
         goal: Some(GOAL),
     });
     let machine = Machine::new(bench)?;
     let memory = memfd_create("image", MemfdFlags::CLOEXEC).context("cannot make an image")?;
     let image = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()));
     std::fs::write(&image, vec![0x5a; IMAGE]).context("cannot write an image")?;
-    let run = |peer: usize, arguments: &str| match peer {
-        0 => machine.qemu_loads(&image, arguments),
-        _ => machine.loads(bench, &image, arguments),
-    };
+    let run = |peer: Peer, arguments: &str| machine.loads(bench, peer, &image, arguments);
     // The first round fills caches and does not count: without a load, since the image is in memory.
-    for peer in 0..PEERS.len() {
-        run(peer, "")?;
+    for peer in &peers {
+        run(*peer, "")?;
     }
     for _ in 0..rounds {
-        for peer in 0..PEERS.len() {
+        for (index, peer) in peers.iter().copied().enumerate() {
             let idle = run(peer, "")?;
             for (load, case) in LOADS.iter().zip(&mut cases) {
                 let spent = run(peer, &load.arguments())?.without(idle);
-                case.series[peer].samples.push(number(load, spent));
+                case.series[index].samples.push(number(load, spent));
             }
         }
     }
     Ok(cases.into())
+}
+
+fn empty(peer: Peer) -> Series {
+    Series { subject: peer.name().to_owned(), samples: Vec::new() }
 }

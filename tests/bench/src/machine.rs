@@ -1,6 +1,6 @@
-//! Linux guests, in casemate and in QEMU's microvm: the same kernel, memory, vCPU and disks.
+//! Linux guests, in casemate and in its peers: the same kernel, memory, vCPU and disks.
 //!
-//! QEMU gets the devices that casemate has, and what of its own it can do without is off.
+//! Each peer gets the devices that casemate has, and what of its own it can do without is off.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,33 +8,75 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cpio::newc::{Builder, trailer};
+use serde_json::json;
 use tests::fixtures::Fixture;
 
 use crate::cpu_time;
 use crate::subject::{Bench, Run, milliseconds};
 
-/// What `first` and `load` write to the exit port: casemate's status; QEMU's is twice that and one.
+/// What `first` and `load` write to the exit port: casemate's status; QEMU's is twice that and one. Firecracker has
+/// no such port, and ends with 0 when the guest restarts because its init has ended.
 const CODE: i32 = 21;
-/// Who is measured.
-pub const PEERS: [&str; 2] = ["QEMU microvm", "casemate"];
 /// Memory of every guest.
 pub const MEBIBYTES: &str = "256";
 
-/// How long a run may take, in seconds of the host's clock: in an emulated host a guest of QEMU's has been seen to
-/// wait for an interrupt for ever. It is run again then.
+/// How long a run may take, in seconds of the host's clock: in an emulated host a guest has been seen to wait for
+/// ever. It is run again then.
 const SECONDS: &str = "5";
 const ATTEMPTS: usize = 5;
-/// Of every guest that is ended by its init.
+/// Of every guest: silent, and restarted when its init ends.
 const QUIET: &str = "quiet panic=-1";
-const QEMU_EXIT: [&str; 2] = ["-device", "isa-debug-exit,iobase=0x603,iosize=1"];
+const ROOT: &str = "root=/dev/vda rootfstype=squashfs ro";
 
-/// What both boot.
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// QEMU's microvm, which the others are compared with.
+    Qemu,
+    Casemate,
+    /// Firecracker, by its documentation.
+    Firecracker,
+}
+
+impl Peer {
+    /// Those that are here.
+    pub fn all() -> Vec<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).any(|dir| dir.join("firecracker").is_file());
+        let others = found.then_some(Self::Firecracker);
+        [Self::Qemu, Self::Casemate].into_iter().chain(others).collect()
+    }
+
+    /// As the table has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "QEMU microvm",
+            Self::Casemate => "casemate",
+            Self::Firecracker => "Firecracker",
+        }
+    }
+}
+
+/// What all of them boot.
 #[derive(Debug)]
 pub struct Machine {
     kernel: PathBuf,
     rootfs: PathBuf,
     first: PathBuf,
     load: PathBuf,
+}
+
+/// One guest.
+struct Guest<'a> {
+    initramfs: Option<&'a Path>,
+    disk: Option<Disk<'a>>,
+    /// Of the kernel's command line, besides how it restarts.
+    words: String,
+}
+
+struct Disk<'a> {
+    image: &'a Path,
+    read_only: bool,
 }
 
 /// What a run took.
@@ -58,51 +100,35 @@ impl Machine {
     pub fn new(bench: &Bench) -> Result<Self> {
         let kernel = Fixture::Lean.find().map_err(|why| anyhow!(why))?;
         let rootfs = Fixture::Rootfs.find().map_err(|why| anyhow!(why))?;
-        // As an ELF file nothing has to be unpacked, by whichever of the two.
+        // As an ELF file nothing has to be unpacked, by whichever of them.
         let kernel = kernel.with_file_name("vmlinux");
         let (first, load) = (initramfs(bench, "first")?, initramfs(bench, "load")?);
         Ok(Self { kernel, rootfs, first, load })
     }
 
-    /// QEMU until `first` ends it.
-    pub fn qemu_to_first(&self) -> Result<f64> {
-        let mut command = self.qemu(&format!("{QUIET} reboot=t"));
-        command.arg("-initrd").arg(&self.first).args(QEMU_EXIT);
-        Ok(timed(&command, 2 * CODE + 1)?.whole)
+    /// Until `first` ends it: milliseconds.
+    pub fn to_first(&self, bench: &Bench, peer: Peer) -> Result<f64> {
+        let guest = Guest { initramfs: Some(&self.first), disk: None, words: QUIET.to_owned() };
+        Ok(self.boots(bench, peer, &guest)?.whole)
     }
 
-    /// casemate until `first` ends it.
-    pub fn to_first(&self, bench: &Bench) -> Result<f64> {
-        Ok(timed(&self.casemate(bench, &self.first, ""), CODE)?.whole)
+    /// Until `load` has used the disk in `image`. With each of them a write is durable after a flush.
+    pub fn loads(&self, bench: &Bench, peer: Peer, image: &Path, load: &str) -> Result<Spent> {
+        let disk = Some(Disk { image, read_only: false });
+        let words = format!("{QUIET} -- {load}");
+        self.boots(bench, peer, &Guest { initramfs: Some(&self.load), disk, words })
     }
 
-    /// QEMU until `load` has used the disk in `image`. As in casemate, a write is durable after a flush.
-    pub fn qemu_loads(&self, image: &Path, load: &str) -> Result<Spent> {
-        let mut command = self.qemu(&format!("{QUIET} reboot=t -- {load}"));
-        command.arg("-initrd").arg(&self.load).args(QEMU_EXIT);
-        let drive = format!("id=disk,file={},format=raw,if=none,cache=writeback", image.display());
-        command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk"]);
-        timed(&command, 2 * CODE + 1)
+    /// Until a program of the userland has ended as init, whose end is a panic that restarts the machine:
+    /// milliseconds. Not of casemate, which [runs](Self::runs) it as a command.
+    pub fn ends_as_init(&self, bench: &Bench, peer: Peer, program: &str) -> Result<f64> {
+        let disk = Some(Disk { image: &self.rootfs, read_only: true });
+        let words = format!("{QUIET} {ROOT} init={program}");
+        let guest = Guest { initramfs: None, disk, words };
+        Ok(self.boots(bench, peer, &guest)?.whole)
     }
 
-    /// casemate until `load` has done the same.
-    pub fn loads(&self, bench: &Bench, image: &Path, load: &str) -> Result<Spent> {
-        let mut command = self.casemate(bench, &self.load, load);
-        command.arg("--disk").arg(image);
-        timed(&command, CODE)
-    }
-
-    /// QEMU with a command for its init, whose end is a panic that restarts the machine.
-    pub fn qemu_runs(&self, program: &str) -> Result<f64> {
-        let root = "quiet panic=-1 reboot=t root=/dev/vda rootfstype=squashfs ro";
-        let mut command = self.qemu(&format!("{root} init={program}"));
-        let drive =
-            format!("id=root,file={},format=raw,if=none,readonly=on", self.rootfs.display());
-        command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=root"]);
-        Ok(timed(&command, 0)?.whole)
-    }
-
-    /// casemate with the same command.
+    /// `casemate run` of a program.
     pub fn runs(&self, bench: &Bench, cpus: &str, program: &str) -> Result<Run> {
         let mut command = Command::new(bench.program("casemate"));
         command.arg("run").arg("--kernel").arg(&self.kernel).arg("--rootfs").arg(&self.rootfs);
@@ -113,21 +139,68 @@ impl Machine {
         Ok(Run { whole, report: serde_json::from_slice(&std::fs::read(&report)?)? })
     }
 
-    /// `casemate boot` with a program as PID 1.
-    fn casemate(&self, bench: &Bench, initramfs: &Path, arguments: &str) -> Command {
+    /// A guest until it ends.
+    fn boots(&self, bench: &Bench, peer: Peer, guest: &Guest<'_>) -> Result<Spent> {
+        let by_port = guest.initramfs.is_some();
+        match peer {
+            Peer::Qemu => timed(&self.qemu(guest), if by_port { 2 * CODE + 1 } else { 0 }),
+            Peer::Casemate => timed(&self.casemate(bench, guest), CODE),
+            Peer::Firecracker => timed(&self.firecracker(bench, guest)?, 0),
+        }
+    }
+
+    fn casemate(&self, bench: &Bench, guest: &Guest<'_>) -> Command {
         let mut command = bench.boot(&self.kernel, &["--mem", MEBIBYTES].map(str::to_owned));
-        command.arg("--initrd").arg(initramfs);
-        command.arg("--cmdline").arg(format!("{QUIET} reboot=a -- {arguments}"));
+        command.arg("--cmdline").arg(format!("reboot=a {}", guest.words));
+        command.args(guest.initramfs.into_iter().flat_map(|file| [Path::new("--initrd"), file]));
+        let disks = guest.disk.iter();
+        command.args(disks.flat_map(|disk| [Path::new("--disk"), disk.image]));
         command
     }
 
-    fn qemu(&self, cmdline: &str) -> Command {
+    fn qemu(&self, guest: &Guest<'_>) -> Command {
         let mut command = Command::new("qemu-system-x86_64");
         let machine = "microvm,accel=kvm,rtc=off,isa-serial=off";
         command.args(["-M", machine, "-cpu", "host", "-m", MEBIBYTES]);
         command.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
-        command.arg("-kernel").arg(&self.kernel).arg("-append").arg(cmdline);
+        command.arg("-kernel").arg(&self.kernel);
+        command.arg("-append").arg(format!("reboot=t {}", guest.words));
+        if let Some(file) = guest.initramfs {
+            command.arg("-initrd").arg(file);
+            command.args(["-device", "isa-debug-exit,iobase=0x603,iosize=1"]);
+        }
+        if let Some(Disk { image, read_only }) = &guest.disk {
+            let read_only = if *read_only { "on" } else { "off" };
+            let drive = format!(
+                "id=disk,file={},format=raw,if=none,cache=writeback,readonly={read_only}",
+                image.display()
+            );
+            command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk"]);
+        }
         command
+    }
+
+    fn firecracker(&self, bench: &Bench, guest: &Guest<'_>) -> Result<Command> {
+        let drive = |disk: &Disk<'_>| {
+            json!({
+                "drive_id": "disk", "path_on_host": disk.image, "is_root_device": false,
+                "is_read_only": disk.read_only, "cache_type": "Writeback",
+            })
+        };
+        let config = json!({
+            "boot-source": {
+                "kernel_image_path": self.kernel,
+                "initrd_path": guest.initramfs,
+                "boot_args": format!("reboot=k {}", guest.words),
+            },
+            "drives": guest.disk.iter().map(drive).collect::<Vec<_>>(),
+            "machine-config": {"vcpu_count": 1, "mem_size_mib": MEBIBYTES.parse::<u32>()?},
+        });
+        let path = bench.path("firecracker.json");
+        std::fs::write(&path, config.to_string()).context("cannot write a configuration")?;
+        let mut command = Command::new("firecracker");
+        command.args(["--no-api", "--config-file"]).arg(path);
+        Ok(command)
     }
 }
 
