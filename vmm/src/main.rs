@@ -39,7 +39,7 @@ mod spawn;
 mod streams;
 mod supervise;
 mod terminal;
-mod transparent;
+mod tmpfs;
 mod watched;
 
 use std::fs::File;

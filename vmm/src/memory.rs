@@ -16,7 +16,7 @@ use serde::Serialize;
 use worker::memory::{HUGE_PAGE, PAGE, reserve};
 
 use crate::host::{self, HUGE_PAGES, HugePages};
-use crate::transparent;
+use crate::tmpfs::{self, Huge};
 
 /// A guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,8 +30,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Memory of the host's ordinary pages.
+    /// Memory of the host's ordinary pages, or of transparent huge ones where it gives them.
     pub fn ordinary(bytes: u64) -> Self {
+        Self { bytes, page_bytes: PAGE, transparent: true }
+    }
+
+    /// Memory of the host's ordinary pages alone.
+    pub fn small(bytes: u64) -> Self {
         Self { bytes, page_bytes: PAGE, transparent: false }
     }
 
@@ -44,12 +49,7 @@ impl Memory {
     pub fn make(&mut self) -> Result<OwnedFd> {
         let name = "guest-memory";
         if self.page_bytes == PAGE {
-            if let Ok(ram) = transparent::file(name, self.bytes) {
-                self.transparent = true;
-                return Ok(ram);
-            }
-            let ram = sealed(name, self.bytes, MemfdFlags::empty());
-            return ram.context("cannot make the guest's memory");
+            return self.of_ordinary_pages(name).context("cannot make the guest's memory");
         }
         let ram = sealed(name, self.bytes, MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB);
         let ram = ram.context("cannot make the guest's memory of huge pages of 2 MiB")?;
@@ -60,6 +60,24 @@ impl Memory {
                 "cannot reserve {wanted} huge pages of 2 MiB for the guest's memory: {}",
                 why(wanted, errno, host::huge_pages().ok())
             ),
+        }
+    }
+
+    fn of_ordinary_pages(&mut self, name: &str) -> Result<OwnedFd> {
+        let memfd = || sealed(name, self.bytes, MemfdFlags::empty());
+        if self.transparent {
+            let host_gives = host::transparent_huge_pages();
+            let ram = host_gives.then(|| tmpfs::file(name, self.bytes, Huge::Advise).ok());
+            let Some(ram) = ram.flatten() else {
+                self.transparent = false;
+                return memfd();
+            };
+            return Ok(ram);
+        }
+        match host::memfd_huge_pages().as_deref() {
+            None | Some("never" | "deny") => memfd(),
+            Some("force") => bail!("the host forces huge pages (shmem_enabled) on --small-pages"),
+            Some(_) => tmpfs::file(name, self.bytes, Huge::Never).context("--small-pages"),
         }
     }
 }

@@ -159,7 +159,7 @@ const REPORTS: [Row; 5] = [
 ];
 
 /// Usage: status 2.
-const USAGE: [Row; 24] = [
+const USAGE: [Row; 25] = [
     (
         "usage::a_terminal_that_is_not_there",
         Line::Run(&["-it"]),
@@ -181,6 +181,11 @@ const USAGE: [Row; 24] = [
         "hugepages::an_odd_number_of_mebibytes_for_run",
         Line::Run(&["--mem", "513", "--hugepages"]),
         &["--hugepages", "2 MiB", "--mem", "513 MiB"],
+    ),
+    (
+        "hugepages::and_small_ones",
+        Line::Boot(&["--hugepages", "--small-pages"]),
+        &["--hugepages", "--small-pages", "exclude"],
     ),
     ("timeout::a_word", Line::Boot(&["--timeout", "soon"]), &["--timeout", "soon"]),
     ("disk::no_name", Line::Boot(&["--disk", ",ro"]), &["--disk"]),

@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
             used(false)
         }),
         Test::new("huge_pages::and_a_user_s", &[Need::Kvm, Need::Root], || used(true)),
+        Test::new("huge_pages::none_back_small_pages", &[Need::Kvm, Need::Root], small),
         Test::new("huge_pages::without_the_option_none_is_taken", needs, without),
     ];
     // On both sides of the hole, and not all of the last GiB below it.
@@ -147,6 +148,47 @@ fn used(by_user: bool) {
     assert_eq!(huge > 0, has_transparent(), "{huge} KiB in huge pages");
     running.signal(Signal::TERM);
     reports(&running.end(), 4096, has_transparent());
+}
+
+/// Not even where the host gives them to memfds that ask.
+fn small() {
+    let dir = Scratch::new();
+    let shared = Path::new("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    let before = shared.exists().then(|| Setting::of(shared));
+    for setting in ["never", "advise"] {
+        before.iter().for_each(|before| before.change(setting));
+        let run = Run::boot(&dir, &announce(Op::Spin)).args(&["--mem", "64M", "--small-pages"]);
+        let mut running = run.start();
+        running.await_stdout(READY);
+        let huge = running.worker("vcpu").fields_of("guest-memory", "ShmemPmdMapped:");
+        assert_eq!(huge, ["0 kB"], "{setting}");
+        running.signal(Signal::TERM);
+        reports(&running.end(), 4096, false);
+    }
+}
+
+/// A setting of the host, put back when this goes.
+struct Setting<'a> {
+    path: &'a Path,
+    before: String,
+}
+
+impl<'a> Setting<'a> {
+    fn of(path: &'a Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+        Self { path, before: chosen.unwrap().0.to_owned() }
+    }
+
+    fn change(&self, value: &str) {
+        std::fs::write(self.path, value).unwrap();
+    }
+}
+
+impl Drop for Setting<'_> {
+    fn drop(&mut self) {
+        self.change(&self.before);
+    }
 }
 
 fn without() {

@@ -133,6 +133,11 @@ pub struct CommonArgs {
     /// the line that says so has the number that root has to set aside.
     #[arg(long)]
     pub hugepages: bool,
+    /// Back guest memory with pages of 4 KiB alone, with no transparent huge pages
+    ///
+    /// A guest that needs little takes less, and none learns as much of physical addresses. Its work is slower.
+    #[arg(long)]
+    pub small_pages: bool,
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=i64::from(layout::CPUS_MAX)))]
@@ -214,6 +219,9 @@ impl CommonArgs {
     /// # Errors
     /// What that is, in a line.
     pub fn check(&self) -> Result<(), String> {
+        if self.hugepages && self.small_pages {
+            return Err("--hugepages and --small-pages exclude each other".to_owned());
+        }
         if self.hugepages && !self.mem.is_multiple_of(HUGE_PAGE as u64) {
             let mebibytes = self.mem >> 20;
             return Err(format!(
@@ -225,7 +233,11 @@ impl CommonArgs {
 
     /// The guest's memory.
     pub fn memory(&self) -> Memory {
-        if self.hugepages { Memory::huge(self.mem) } else { Memory::ordinary(self.mem) }
+        match (self.hugepages, self.small_pages) {
+            (true, _) => Memory::huge(self.mem),
+            (_, true) => Memory::small(self.mem),
+            _ => Memory::ordinary(self.mem),
+        }
     }
 
     /// What any run is limited to.

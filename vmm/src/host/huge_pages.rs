@@ -39,9 +39,17 @@ pub fn huge_pages() -> Result<HugePages> {
 
 /// Whether the host has transparent huge pages for memory that asks for them, on a mount that allows them.
 pub fn transparent_huge_pages() -> bool {
-    let denies = |file: &str, word: &str| {
-        let state = std::fs::read_to_string(Path::new(TRANSPARENT).join(file));
-        state.map_or(true, |state| state.contains(word))
-    };
-    !denies("enabled", "[never]") && !denies("shmem_enabled", "[deny]")
+    let allows = |file, word| chosen(file).is_some_and(|chosen| chosen != word);
+    allows("enabled", "never") && allows("shmem_enabled", "deny")
+}
+
+/// Which memfds get them, as shmem_enabled has it. `None` in a kernel without.
+pub fn memfd_huge_pages() -> Option<String> {
+    chosen("shmem_enabled")
+}
+
+/// What a file that reads like `always [madvise] never` has chosen.
+fn chosen(file: &str) -> Option<String> {
+    let text = std::fs::read_to_string(Path::new(TRANSPARENT).join(file)).ok()?;
+    text.split_once('[')?.1.split_once(']').map(|(word, _)| word.to_owned())
 }

@@ -33,7 +33,9 @@ pub use control::{
     parse_cgroup_mounts, proc_link, read_cgroup, read_own, read_proc, remove_cgroup, tasks,
     write_cgroup, write_proc,
 };
-pub use huge_pages::{HUGE_PAGES, HugePages, TRANSPARENT, huge_pages, transparent_huge_pages};
+pub use huge_pages::{
+    HUGE_PAGES, HugePages, TRANSPARENT, huge_pages, memfd_huge_pages, transparent_huge_pages,
+};
 pub use image::{Image, image};
 pub use temporary::temporary;
 

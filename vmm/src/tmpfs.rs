@@ -1,8 +1,8 @@
-//! RAM that transparent huge pages can back, whatever the host's shmem_enabled is.
+//! A file that says itself whether transparent huge pages back it.
 //!
-//! That setting is about memfds and other files of the kernel's own tmpfs; a mount has its own, and anybody
-//! may make one in a user namespace. So RAM is a nameless file of a tmpfs that has no place in any tree and
-//! goes with the file. It has no seals, which only memfds have.
+//! The host's shmem_enabled is about memfds and other files of the kernel's own tmpfs; a mount has a setting of
+//! its own, and anybody may make one in a user namespace. So it is a nameless file of a tmpfs that has no place in
+//! any tree and goes with the file. It has no seals, which only memfds have.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -15,21 +15,25 @@ use rustix::mount::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::host;
 use crate::identity::Identity;
 use crate::spawn::{clone, reap, take_descriptor};
 
-/// Of the tmpfs: huge pages for those who ask (`MADV_HUGEPAGE`), and no limit of its own, like a memfd.
-const OPTIONS: [(&str, &str); 2] = [("huge", "advise"), ("size", "0")];
+/// Whom huge pages back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Huge {
+    /// Those who ask (`MADV_HUGEPAGE`), as far as there are any.
+    Advise,
+    /// Nobody.
+    Never,
+}
 
 /// A file of `len` bytes.
 ///
 /// # Errors
-/// The host wants no such pages, or has no such mounts or namespaces: a memfd does as well, and is slower.
-pub fn file(name: &str, len: u64) -> Result<OwnedFd> {
-    ensure!(host::transparent_huge_pages(), "the host wants no transparent huge pages");
-    let file = match on_own_mount(name) {
-        Err(Errno::PERM) => from_namespace(name)?,
+/// The host has no such mounts, or no user namespaces.
+pub fn file(name: &str, len: u64, huge: Huge) -> Result<OwnedFd> {
+    let file = match on_own_mount(name, huge) {
+        Err(Errno::PERM) => from_namespace(name, huge)?,
         file => file.context("cannot make a file of an own tmpfs")?,
     };
     ftruncate(&file, len).context("cannot size a file of an own tmpfs")?;
@@ -37,11 +41,15 @@ pub fn file(name: &str, len: u64) -> Result<OwnedFd> {
 }
 
 /// An empty file, by a process that may mount.
-fn on_own_mount(name: &str) -> rustix::io::Result<OwnedFd> {
+fn on_own_mount(name: &str, huge: Huge) -> rustix::io::Result<OwnedFd> {
     let tmpfs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (option, value) in OPTIONS {
-        fsconfig_set_string(tmpfs.as_fd(), option, value)?;
-    }
+    let huge = match huge {
+        Huge::Advise => "advise",
+        Huge::Never => "never",
+    };
+    fsconfig_set_string(tmpfs.as_fd(), "huge", huge)?;
+    // Without a limit of its own, like a memfd.
+    fsconfig_set_string(tmpfs.as_fd(), "size", "0")?;
     fsconfig_create(tmpfs.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
@@ -56,13 +64,13 @@ fn on_own_mount(name: &str) -> rustix::io::Result<OwnedFd> {
 
 /// An empty file, by a process in new namespaces, where anybody may mount: it makes the file, tells its number, and
 /// stays until that has been taken.
-fn from_namespace(name: &str) -> Result<OwnedFd> {
+fn from_namespace(name: &str, huge: Huge) -> Result<OwnedFd> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe");
     let ((admitted, admission), (told, tells)) = (pipe()?, pipe()?);
     let flags = libc::CLONE_PIDFD | libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
     let Some(child) = clone(flags, None)? else {
         drop((admission, told));
-        let done = make_and_tell(name, admitted.as_fd(), tells.as_fd());
+        let done = make_and_tell(name, huge, admitted.as_fd(), tells.as_fd());
         worker::jail::leave(done.is_err().into());
     };
     drop((admitted, tells));
@@ -83,13 +91,14 @@ fn from_namespace(name: &str) -> Result<OwnedFd> {
 /// anything more.
 fn make_and_tell(
     name: &str,
+    huge: Huge,
     admitted: BorrowedFd<'_>,
     tells: BorrowedFd<'_>,
 ) -> rustix::io::Result<()> {
     if read(admitted, &mut [0])? != 1 {
         return Err(Errno::PERM);
     }
-    let file = on_own_mount(name)?;
+    let file = on_own_mount(name, huge)?;
     write(tells, &file.as_raw_fd().to_ne_bytes())?;
     read(admitted, &mut [0]).map(drop)
 }
