@@ -33,14 +33,18 @@ impl Identity {
     /// The identity of this process's sandbox. For root, drawn by lot: process ids are the same in
     /// containers that share their users.
     pub fn of_sandbox() -> Result<Self> {
-        let (uid, gid) = (geteuid(), getegid());
-        if !uid.is_root() {
-            return Ok(Self { uid: uid.as_raw(), gid: gid.as_raw(), privileged: false });
+        if !geteuid().is_root() {
+            return Ok(Self::own());
         }
         let mut random = [0; 4];
         getrandom(&mut random, GetRandomFlags::empty()).context("cannot get random bytes")?;
         let id = FIRST + u32::from_ne_bytes(random) % COUNT;
         Ok(Self { uid: id, gid: id, privileged: true })
+    }
+
+    /// The identity of this process.
+    pub fn own() -> Self {
+        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), privileged: false }
     }
 
     /// The identity that makes files as the owner of `file` would. An unprivileged launcher has its own

@@ -1,7 +1,7 @@
 //! What a guest and its workers share: RAM, and a control page for each device.
 //!
-//! Nobody may change their sizes under those who map them. Whoever holds neither of them open cannot, and workers
-//! close them before the guest runs; where they are memfds, they are sealed besides.
+//! Nobody may change their sizes under those who map them. Whoever holds neither of them open cannot, and launcher
+//! and workers close them before the guest runs; where they are memfds, they are sealed besides.
 //!
 //! RAM of huge pages (`--hugepages`) is reserved as a whole before anything is started, or refused: a page
 //! that is not there when it is first touched would end a worker in the middle of its work. A reservation is
@@ -16,7 +16,7 @@ use serde::Serialize;
 use worker::memory::{HUGE_PAGE, PAGE, reserve};
 
 use crate::host::{self, HUGE_PAGES, HugePages};
-use crate::tmpfs::{self, Huge};
+use crate::tmpfs;
 
 /// A guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,8 +45,8 @@ impl Memory {
         Self { bytes, page_bytes: HUGE_PAGE, transparent: false }
     }
 
-    /// Makes it, and finds out whether it can be transparent.
-    pub fn make(&mut self) -> Result<OwnedFd> {
+    /// Makes it. Returns what it has become, too: transparent no more if it cannot be.
+    pub fn make(self) -> Result<(OwnedFd, Self)> {
         let name = "guest-memory";
         if self.page_bytes == PAGE {
             return self.of_ordinary_pages(name).context("cannot make the guest's memory");
@@ -55,7 +55,7 @@ impl Memory {
         let ram = ram.context("cannot make the guest's memory of huge pages of 2 MiB")?;
         let wanted = self.bytes / u64::try_from(HUGE_PAGE)?;
         match reserve(&ram, self.bytes) {
-            Ok(()) => Ok(ram),
+            Ok(()) => Ok((ram, self)),
             Err(errno) => bail!(
                 "cannot reserve {wanted} huge pages of 2 MiB for the guest's memory: {}",
                 why(wanted, errno, host::huge_pages().ok())
@@ -63,22 +63,13 @@ impl Memory {
         }
     }
 
-    fn of_ordinary_pages(&mut self, name: &str) -> Result<OwnedFd> {
-        let memfd = || sealed(name, self.bytes, MemfdFlags::empty());
-        if self.transparent {
-            let host_gives = host::transparent_huge_pages();
-            let ram = host_gives.then(|| tmpfs::file(name, self.bytes, Huge::Advise).ok());
-            let Some(ram) = ram.flatten() else {
-                self.transparent = false;
-                return memfd();
-            };
-            return Ok(ram);
+    fn of_ordinary_pages(self, name: &str) -> Result<(OwnedFd, Self)> {
+        let wanted = self.transparent && host::transparent_huge_pages();
+        if let Some(Ok(file)) = wanted.then(|| tmpfs::file(name, self.bytes)) {
+            return Ok((file, self));
         }
-        match host::memfd_huge_pages().as_deref() {
-            None | Some("never" | "deny") => memfd(),
-            Some("force") => bail!("the host forces huge pages (shmem_enabled) on --small-pages"),
-            Some(_) => tmpfs::file(name, self.bytes, Huge::Never).context("--small-pages"),
-        }
+        let memfd = sealed(name, self.bytes, MemfdFlags::empty())?;
+        Ok((memfd, Self { transparent: false, ..self }))
     }
 }
 

@@ -129,7 +129,7 @@ struct LayerReport {
 #[derive(Serialize)]
 struct WorkerReport<'a> {
     name: &'a str,
-    /// Resident at most, guest memory that the worker touched included unless that is of huge pages.
+    /// Resident at most, guest memory that the worker touched included unless that is of `--hugepages`.
     peak_memory_kib: u64,
 }
 

@@ -98,11 +98,18 @@ pub struct Parts {
 /// Starts the workers of `guest` behind `layers`.
 pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
-    let (parts, Ends { go, orders }) = Parts::of(guest)?;
+    // The first of all, since its janitor holds a copy of whatever there is until it has closed it.
+    let limits = cgroup::Limits::of(guest.memory.bytes, guest.cpus, workers(&guest));
+    let cgroup = Cgroup::behind(layers, limits);
+    let (parts, Ends { go, orders }) = match Parts::of(guest) {
+        Ok(parts) => parts,
+        Err(error) => {
+            cgroup.into_iter().for_each(Cgroup::remove);
+            return Err(error);
+        }
+    };
     let roles = parts.roles();
     let identity = Identity::of_sandbox()?;
-    let limits = cgroup::Limits::of(parts.guest.memory.bytes, parts.guest.cpus, roles.len());
-    let cgroup = Cgroup::behind(layers, limits);
     let core_sched = share_no_core(layers);
     let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
     let collectors = collectors.collect::<Result<_>>()?;
@@ -135,6 +142,11 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
         given,
         collectors,
     })
+}
+
+/// How many workers a guest has: the vcpu worker, the console worker, and one for each disk.
+fn workers(guest: &Guest) -> usize {
+    2 + guest.disks.len()
 }
 
 /// Gives this process, and so every worker, a core-scheduling cookie of its own.
@@ -206,9 +218,11 @@ impl Parts {
         let (orders_out, orders) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context("cannot make a pipe")?;
         let null = host::null()?;
+        let (ram, memory) = guest.memory.make()?;
+        guest.memory = memory;
         let parts = Self {
             wires: devices.iter().map(wires).collect::<Result<_>>()?,
-            ram: guest.memory.make()?,
+            ram,
             control_pages: control_pages(devices.len())?,
             devices,
             kvm,
@@ -223,7 +237,8 @@ impl Parts {
 
     /// What the worker in this role is told.
     pub fn plan(&self, role: Role, layers: Layers) -> Plan {
-        Plan { role, memory: self.guest.memory.bytes, devices: self.devices.clone(), layers }
+        let Memory { bytes, transparent, .. } = self.guest.memory;
+        Plan { role, memory: bytes, transparent, devices: self.devices.clone(), layers }
     }
 
     /// Every worker's role, the vcpu worker's first.

@@ -126,11 +126,10 @@ fn advised() {
     dir.write("a.img", [0; 512]);
     let mut running = Run::boot(&dir, &announce(Op::Spin)).args(&["--disk", "a.img"]).start();
     running.await_stdout(READY);
-    let has_any = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
     for name in ["vcpu", "console", "blk0"] {
         let flags = running.worker(name).fields_of("guest-memory", "VmFlags:").concat();
         let asks = flags.split(' ').any(|flag| flag == "hg");
-        assert_eq!(asks, has_any, "{name}: {flags}");
+        assert_eq!(asks, has_transparent(), "{name}: {flags}");
     }
     running.signal(Signal::TERM);
     running.end().exits(143);
@@ -150,7 +149,7 @@ fn used(by_user: bool) {
     reports(&running.end(), 4096, has_transparent());
 }
 
-/// Not even where the host gives them to memfds that ask.
+/// Not even where the host gives them to every file that has no setting of its own.
 fn small() {
     let dir = Scratch::new();
     let shared = Path::new("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
@@ -160,8 +159,13 @@ fn small() {
         let run = Run::boot(&dir, &announce(Op::Spin)).args(&["--mem", "64M", "--small-pages"]);
         let mut running = run.start();
         running.await_stdout(READY);
-        let huge = running.worker("vcpu").fields_of("guest-memory", "ShmemPmdMapped:");
-        assert_eq!(huge, ["0 kB"], "{setting}");
+        let field = |field| running.worker("vcpu").fields_of("guest-memory", field);
+        assert_eq!(field("ShmemPmdMapped:"), ["0 kB"], "{setting}");
+        for name in ["vcpu", "console"] {
+            let flags = running.worker(name).fields_of("guest-memory", "VmFlags:").concat();
+            let refuses = flags.split(' ').any(|flag| flag == "nh");
+            assert_eq!(refuses, shared.exists(), "{name}: {flags}");
+        }
         running.signal(Signal::TERM);
         reports(&running.end(), 4096, false);
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::finding::{Finding, Verdict};
-use super::memory::chosen;
 use super::setting::unreadable;
 use super::source::{Fact, Source};
+use crate::host::chosen;
 
 /// Months after which a kernel lacks fixes that are known to everybody.
 const OLD: u64 = 12;

@@ -39,17 +39,27 @@ pub fn huge_pages() -> Result<HugePages> {
 
 /// Whether the host has transparent huge pages for memory that asks for them, on a mount that allows them.
 pub fn transparent_huge_pages() -> bool {
-    let allows = |file, word| chosen(file).is_some_and(|chosen| chosen != word);
+    let allows = |file, word| {
+        let text = std::fs::read_to_string(Path::new(TRANSPARENT).join(file)).unwrap_or_default();
+        chosen(&text).is_some_and(|chosen| chosen != word)
+    };
     allows("enabled", "never") && allows("shmem_enabled", "deny")
 }
 
-/// Which memfds get them, as shmem_enabled has it. `None` in a kernel without.
-pub fn memfd_huge_pages() -> Option<String> {
-    chosen("shmem_enabled")
+/// What a list like `always [madvise] never` has chosen.
+pub fn chosen(text: &str) -> Option<&str> {
+    text.split_once('[')?.1.split_once(']').map(|(word, _)| word)
 }
 
-/// What a file that reads like `always [madvise] never` has chosen.
-fn chosen(file: &str) -> Option<String> {
-    let text = std::fs::read_to_string(Path::new(TRANSPARENT).join(file)).ok()?;
-    text.split_once('[')?.1.split_once(']').map(|(word, _)| word.to_owned())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_chosen() {
+        assert_eq!(chosen("always [madvise] never"), Some("madvise"));
+        for bad in ["", "always", "[", "]x[", "[open"] {
+            assert_eq!(chosen(bad), None, "{bad}");
+        }
+    }
 }

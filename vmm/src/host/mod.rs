@@ -34,7 +34,7 @@ pub use control::{
     write_cgroup, write_proc,
 };
 pub use huge_pages::{
-    HUGE_PAGES, HugePages, TRANSPARENT, huge_pages, memfd_huge_pages, transparent_huge_pages,
+    HUGE_PAGES, HugePages, TRANSPARENT, chosen, huge_pages, transparent_huge_pages,
 };
 pub use image::{Image, image};
 pub use temporary::temporary;

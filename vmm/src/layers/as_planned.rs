@@ -105,7 +105,7 @@ mod tests {
     fn plan(role: Role) -> Plan {
         let disk = Device::Blk(Shape { sectors: 8, read_only: false });
         let devices = vec![Device::Console, disk];
-        Plan { role, memory: 1 << 30, devices, layers: Layers::ALL }
+        Plan { role, memory: 1 << 30, transparent: true, devices, layers: Layers::ALL }
     }
 
     fn vcpu() -> Plan {
@@ -160,7 +160,7 @@ mod tests {
             }
             for more in [
                 (9, "/dev/kvm"),
-                (9, "/guest-memory (deleted)"),
+                (9, "/guest-memory"),
                 (9, "/memfd:guest-memory (deleted)"),
                 (9, "/"),
             ] {

@@ -107,7 +107,7 @@ pub struct Ram {
     pub start: u64,
     /// Bytes.
     pub len: u64,
-    /// Where it begins in the memfd.
+    /// Where it begins in the file.
     pub offset: u64,
 }
 

@@ -36,12 +36,14 @@ pub enum Error {
 }
 
 /// Maps `size` bytes of guest RAM from the start of `file`. Reserves nothing: memory of huge pages is reserved
-/// already, and of other pages it is taken as it is touched.
-pub fn ram(file: impl AsFd, size: u64) -> Result<Memory, Error> {
+/// already, and of other pages it is taken as it is touched: by huge ones if it may be `transparent` and the host gives
+/// them, and else by none, whatever the host says.
+pub fn ram(file: impl AsFd, size: u64, transparent: bool) -> Result<Memory, Error> {
     let mut regions = Vec::new();
     for range in layout::ram(size) {
         let len = usize::try_from(range.len).map_err(|_| Error::Layout(size))?;
         let address = map_guarded(file.as_fd(), range.offset, len)?;
+        advise(address, len, transparent)?;
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: `map_guarded` has just mapped `len` bytes there, for as long as the process lives.
         let region = unsafe { MmapRegion::build_raw(address.cast(), len, prot, flags) }
@@ -79,11 +81,18 @@ fn map_guarded(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8,
         )
     }
     .map_err(failed)?;
-    // Transparent huge pages where the host gives them to who asks. One that has none refuses, and so does memory
-    // that is of huge pages anyway.
-    // SAFETY: advice about the mapping just made, which changes nothing of what is in it.
-    let _ = unsafe { madvise(inside, len, Advice::LinuxHugepage) };
     Ok(inside.cast())
+}
+
+/// Asks for transparent huge pages, or for none.
+fn advise(address: *mut u8, len: usize, transparent: bool) -> Result<(), Error> {
+    let advice = if transparent { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage };
+    // SAFETY: advice about a mapping of ours, which changes nothing of what is in it.
+    match unsafe { madvise(address.cast(), len, advice) } {
+        // INVAL: a kernel that has none, or memory that is of huge pages anyway.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(Error::Map("guest memory", errno)),
+    }
 }
 
 /// Reserves the host's huge pages for the first `size` bytes of `memfd`, which is made of such. They are its own
@@ -131,7 +140,7 @@ mod tests {
         let size = layout::HOLE_START + (33 << 20);
         let memfd = memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&memfd, size).unwrap();
-        let ram = ram(&memfd, size).unwrap();
+        let ram = ram(&memfd, size, true).unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let is_guard = |bounds: &dyn Fn(usize, usize) -> bool| {
             maps.lines().filter(|line| line.contains(" ---p ")).any(|line| {

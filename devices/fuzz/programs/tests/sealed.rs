@@ -72,7 +72,7 @@ fn file(name: &str, len: u64) -> OwnedFd {
 impl Sealed {
     fn new(knobs: Knobs) -> Self {
         let ram = file("ram", END);
-        let memory = memory::ram(&ram, END).unwrap();
+        let memory = memory::ram(&ram, END, false).unwrap();
         let (stdin, typed) = pipe().unwrap();
         let (stdin, typed) = (aside(stdin), aside(typed));
         let shape = Shape { sectors: SECTORS, read_only: knobs.read_only };
@@ -92,7 +92,13 @@ impl Sealed {
             vec![(stdin, 0), (file("output", 0), 1)],
         ];
         let seats = (0..).zip(roles).zip(inherited).map(|((index, role), inherited)| {
-            let plan = Plan { role, memory: END, devices: devices.clone(), layers: Layers::ALL };
+            let plan = Plan {
+                role,
+                memory: END,
+                transparent: false,
+                devices: devices.clone(),
+                layers: Layers::ALL,
+            };
             seat(&plan, index, inherited, &memory)
         });
         let seats = seats.collect();

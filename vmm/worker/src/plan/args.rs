@@ -42,6 +42,7 @@ impl Plan {
         let mut args: Vec<OsString> = vec![
             format!("casemate-{}", self.name()).into(),
             format!("memory={}", self.memory).into(),
+            format!("transparent={}", self.transparent).into(),
             format!("devices={}", devices.join(",")).into(),
             format!("layers={}", self.layers.to_text()).into(),
         ];
@@ -114,7 +115,8 @@ impl Plan {
         let layers = field("layers")?;
         let layers = layers.to_str().and_then(Layers::from_text);
         let layers = layers.ok_or_else(|| Malformed("layers".into()))?;
-        Ok(Self { role, memory: parse(field("memory")?)?, devices, layers })
+        let (memory, transparent) = (parse(field("memory")?)?, parse(field("transparent")?)?);
+        Ok(Self { role, memory, transparent, devices, layers })
     }
 }
 
@@ -181,6 +183,7 @@ mod tests {
         let broken = [
             "casemate-blk0",
             "memory=1",
+            "transparent=true",
             "devices=disk",
             "layers=all",
             "serves=0",

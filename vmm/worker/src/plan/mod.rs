@@ -112,6 +112,8 @@ pub struct Plan {
     pub role: Role,
     /// Size of guest RAM in bytes.
     pub memory: u64,
+    /// Transparent huge pages may back RAM.
+    pub transparent: bool,
     /// Every device of the virtual machine.
     pub devices: Vec<Device>,
     /// The layers of the jail to put on.
@@ -254,7 +256,13 @@ mod tests {
             },
         ]
         .into_iter()
-        .map(|role| Plan { role, memory: 1 << 40, devices: devices.clone(), layers: Layers::ALL })
+        .map(|role| Plan {
+            role,
+            memory: 1 << 40,
+            transparent: true,
+            devices: devices.clone(),
+            layers: Layers::ALL,
+        })
         .collect()
     }
 

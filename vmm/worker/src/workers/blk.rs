@@ -29,7 +29,7 @@ pub(super) fn live(
         return Err(Error::Descriptor(fds::IMAGE));
     };
     let image = File::from(take(fds, fds::IMAGE)?);
-    let memory = memory::ram(take(fds, fds::MEMORY)?, plan.memory)?;
+    let memory = memory::ram(take(fds, fds::MEMORY)?, plan.memory, plan.transparent)?;
     let pages = take(fds, fds::CONTROL_PAGES)?;
     let link = link(plan, index, &memory, &pages, fds)?;
     drop(pages);

@@ -26,7 +26,7 @@ pub(super) fn live(
     take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
     let [stdin, stdout, stderr] = [take(fds, 0)?, take(fds, 1)?, take(fds, 2)?];
-    let memory = memory::ram(take(fds, fds::MEMORY)?, plan.memory)?;
+    let memory = memory::ram(take(fds, fds::MEMORY)?, plan.memory, plan.transparent)?;
     let pages = take(fds, fds::CONTROL_PAGES)?;
     let mut joined = if agent {
         let log = KernelLog::new(fds.take(fds::LOG)).in_form(log_form);

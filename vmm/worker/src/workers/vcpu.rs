@@ -36,7 +36,7 @@ pub(super) fn live(
     fds: &mut Inherited,
     take_over: Option<TakeOver>,
 ) -> Result<Infallible, Error> {
-    let ram = memory::ram(take(fds, fds::MEMORY)?, plan.memory)?;
+    let ram = memory::ram(take(fds, fds::MEMORY)?, plan.memory, plan.transparent)?;
     let entry = load(plan, cpus, cmdline, &ram, fds)?;
     let vm = Vm::create(take(fds, fds::KVM)?, &ram)?;
     let mut bus = wire(plan, &vm, fds)?;
