@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use ::tests::fixtures::Fixture;
 use anyhow::{Context, Result, anyhow, ensure};
 use cpio::newc::{Builder, trailer};
-use serde_json::json;
-use tests::fixtures::Fixture;
+use serde_json::{Value, json};
 
 use crate::cpu_time;
 use crate::subject::{Bench, Run, milliseconds};
@@ -181,26 +181,33 @@ impl Machine {
     }
 
     fn firecracker(&self, bench: &Bench, guest: &Guest<'_>) -> Result<Command> {
+        let path = bench.path("firecracker.json");
+        let config = self.firecracker_config(guest)?;
+        std::fs::write(&path, config.to_string()).context("cannot write a configuration")?;
+        let mut command = Command::new("firecracker");
+        command.args(["--no-api", "--config-file"]).arg(path);
+        Ok(command)
+    }
+
+    fn firecracker_config(&self, guest: &Guest<'_>) -> Result<Value> {
         let drive = |disk: &Disk<'_>| {
             json!({
                 "drive_id": "disk", "path_on_host": disk.image, "is_root_device": false,
                 "is_read_only": disk.read_only, "cache_type": "Writeback",
             })
         };
-        let config = json!({
-            "boot-source": {
-                "kernel_image_path": self.kernel,
-                "initrd_path": guest.initramfs,
-                "boot_args": format!("reboot=k {}", guest.words),
-            },
+        let mut boot = json!({
+            "kernel_image_path": self.kernel,
+            "boot_args": format!("reboot=k {}", guest.words),
+        });
+        if let Some(file) = guest.initramfs {
+            boot["initrd_path"] = json!(file);
+        }
+        Ok(json!({
+            "boot-source": boot,
             "drives": guest.disk.iter().map(drive).collect::<Vec<_>>(),
             "machine-config": {"vcpu_count": 1, "mem_size_mib": MEBIBYTES.parse::<u32>()?},
-        });
-        let path = bench.path("firecracker.json");
-        std::fs::write(&path, config.to_string()).context("cannot write a configuration")?;
-        let mut command = Command::new("firecracker");
-        command.args(["--no-api", "--config-file"]).arg(path);
-        Ok(command)
+        }))
     }
 }
 
@@ -238,4 +245,34 @@ fn once(command: &Command, status: i32) -> Result<Spent> {
     let spent = Spent { whole: milliseconds(begun), cpu: cpu_time::of_children()? - used };
     ensure!(ended.code() == Some(status), "{program:?} ended with {ended}");
     Ok(spent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its kernel and disk, and what becomes of it, are the others'.
+    #[test]
+    fn what_firecracker_is_told() {
+        let [kernel, rootfs, first, load] = ["vmlinux", "root", "first", "load"].map(PathBuf::from);
+        let machine = Machine { kernel, rootfs, first, load };
+        let disk = |read_only| Some(Disk { image: Path::new("disk"), read_only });
+        let rows = [
+            (Some(Path::new("first")), None, json!("first"), json!([])),
+            (Some(Path::new("load")), disk(false), json!("load"), json!([[false, "disk"]])),
+            (None, disk(true), Value::Null, json!([[true, "disk"]])),
+        ];
+        for (initramfs, disk, initrd, drives) in rows {
+            let guest = Guest { initramfs, disk, words: QUIET.to_owned() };
+            let config = machine.firecracker_config(&guest).unwrap();
+            let boot = &config["boot-source"];
+            assert_eq!(boot["kernel_image_path"], "vmlinux");
+            assert_eq!(boot["boot_args"], "reboot=k quiet panic=-1");
+            assert_eq!(boot.get("initrd_path").unwrap_or(&Value::Null), &initrd);
+            let told = config["drives"].as_array().unwrap().iter();
+            let told = told.map(|drive| json!([drive["is_read_only"], drive["path_on_host"]]));
+            assert_eq!(told.collect::<Value>(), drives);
+            assert_eq!(config["machine-config"], json!({"vcpu_count": 1, "mem_size_mib": 256}));
+        }
+    }
 }
