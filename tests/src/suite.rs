@@ -76,7 +76,8 @@ pub fn own_mounts() -> [&'static str; 2] {
     if rustix::process::geteuid().is_root() { ["unshare", "-m"] } else { ["unshare", "-rm"] }
 }
 
-fn has_program(name: &str) -> bool {
+/// Whether a program is on PATH, or where those of the system are.
+pub fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin".into(), "/sbin".into()];
     std::env::split_paths(&path).chain(system).any(|dir| dir.join(name).is_file())

@@ -3,7 +3,7 @@
 //! Nobody may change their sizes under those who map them. Whoever holds neither of them open cannot, and launcher
 //! and workers close them before the guest runs; where they are memfds, they are sealed besides.
 //!
-//! RAM of huge pages (`--hugepages`) is reserved as a whole before anything is started, or refused: a page
+//! RAM of huge pages (`--hugepages`) is reserved as a whole before a worker is started, or refused: a page
 //! that is not there when it is first touched would end a worker in the middle of its work. A reservation is
 //! the memfd's own, and gone with it.
 

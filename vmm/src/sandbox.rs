@@ -99,7 +99,8 @@ pub struct Parts {
 pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     let program = host::companion("casemate-worker")?;
     // The first of all, since its janitor holds a copy of whatever there is until it has closed it.
-    let limits = cgroup::Limits::of(guest.memory.bytes, guest.cpus, workers(&guest));
+    let roles = roles(&guest);
+    let limits = cgroup::Limits::of(guest.memory.bytes, guest.cpus, roles.len());
     let cgroup = Cgroup::behind(layers, limits);
     let (parts, Ends { go, orders }) = match Parts::of(guest) {
         Ok(parts) => parts,
@@ -108,7 +109,6 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
             return Err(error);
         }
     };
-    let roles = parts.roles();
     let identity = Identity::of_sandbox()?;
     let core_sched = share_no_core(layers);
     let collectors = parts.guest.collected.iter().map(|output| output.start(layers));
@@ -144,11 +144,6 @@ pub fn start(guest: Guest, layers: Layers) -> Result<Sandbox> {
     })
 }
 
-/// How many workers a guest has: the vcpu worker, the console worker, and one for each disk.
-fn workers(guest: &Guest) -> usize {
-    2 + guest.disks.len()
-}
-
 /// Gives this process, and so every worker, a core-scheduling cookie of its own.
 fn share_no_core(layers: Layers) -> Result<(), String> {
     if !layers.has(Layer::CoreSched) {
@@ -166,7 +161,7 @@ fn share_no_core(layers: Layers) -> Result<(), String> {
 
 /// The devices in the order in which the guest finds them.
 fn devices(guest: &Guest) -> Result<Vec<Device>> {
-    let consoles = if guest.agent { 2 } else { 1 };
+    let consoles = usize::from(consoles(guest));
     let mut devices = vec![Device::Console; consoles];
     devices.extend(guest.disks.iter().map(|image| Device::Blk(image.shape)));
     let most = usize::from(layout::DEVICES_MAX);
@@ -174,6 +169,38 @@ fn devices(guest: &Guest) -> Result<Vec<Device>> {
         bail!("too many disks: {} are given, {} can be", guest.disks.len(), most - consoles);
     }
     Ok(devices)
+}
+
+/// How many consoles a guest has, which come before its disks.
+fn consoles(guest: &Guest) -> u8 {
+    if guest.agent { 2 } else { 1 }
+}
+
+/// Every worker's role, the vcpu worker's first.
+fn roles(guest: &Guest) -> Vec<Role> {
+    let mut roles = vec![
+        Role::Vcpu {
+            cpus: guest.cpus,
+            initrd: guest.initrd.is_some(),
+            early: guest.early,
+            record: guest.record.is_some(),
+            cmdline: guest.cmdline.clone(),
+        },
+        Role::Console {
+            agent: guest.agent,
+            log: guest.console.is_some(),
+            output: guest.output,
+            forms: streams::forms(guest),
+            file_size: streams::most_file_size(guest),
+        },
+    ];
+    let disks = (consoles(guest)..=u8::MAX).zip(&guest.disks);
+    roles.extend(disks.map(|(device, image)| Role::Blk {
+        device,
+        backing: image.backing,
+        rates: image.rates,
+    }));
+    roles
 }
 
 fn wires(device: &Device) -> Result<Wires> {
@@ -241,32 +268,9 @@ impl Parts {
         Plan { role, memory: bytes, transparent, devices: self.devices.clone(), layers }
     }
 
-    /// Every worker's role, the vcpu worker's first.
+    /// Every worker's role.
     pub fn roles(&self) -> Vec<Role> {
-        let mut roles = vec![
-            Role::Vcpu {
-                cpus: self.guest.cpus,
-                initrd: self.guest.initrd.is_some(),
-                early: self.guest.early,
-                record: self.guest.record.is_some(),
-                cmdline: self.guest.cmdline.clone(),
-            },
-            Role::Console {
-                agent: self.guest.agent,
-                log: self.guest.console.is_some(),
-                output: self.guest.output,
-                forms: streams::forms(&self.guest),
-                file_size: streams::most_file_size(&self.guest),
-            },
-        ];
-        let disks =
-            (0u8..).zip(&self.devices).filter(|(_, device)| matches!(device, Device::Blk(_)));
-        roles.extend(disks.zip(&self.guest.disks).map(|((device, _), image)| Role::Blk {
-            device,
-            backing: image.backing,
-            rates: image.rates,
-        }));
-        roles
+        roles(&self.guest)
     }
 
     /// Starts a worker, maps it to `identity`, in the control group behind `entrance`.
@@ -311,8 +315,7 @@ impl Parts {
                 table.extend(self.guest.console.iter().map(|file| (fds::LOG, file.as_fd())));
             }
             Role::Blk { device, .. } => {
-                let before = self.devices.len() - self.guest.disks.len();
-                let disk = self.guest.disks.get(usize::from(device) - before);
+                let disk = self.guest.disks.get(usize::from(device - consoles(&self.guest)));
                 table.extend(disk.map(|image| (fds::IMAGE, image.file.as_fd())));
                 let copy = disk.and_then(|image| image.copy.as_ref());
                 table.extend(copy.map(|copy| (fds::COPY, copy.as_fd())));

@@ -95,7 +95,7 @@ fn cases(
             _ => format!("{} by Linux", load.name),
         },
         unit,
-        series: peers.iter().map(|peer| empty(*peer)).collect(),
+        series: peers.iter().map(|peer| Series::of(peer.name())).collect(),
         goal: Some(GOAL),
     });
     let machine = Machine::new(bench)?;
@@ -117,8 +117,4 @@ fn cases(
         }
     }
     Ok(cases.into())
-}
-
-fn empty(peer: Peer) -> Series {
-    Series { subject: peer.name().to_owned(), samples: Vec::new() }
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use ::tests::fixtures::Fixture;
+use ::tests::suite::has_program;
 use anyhow::{Context, Result, anyhow, ensure};
 use cpio::newc::{Builder, trailer};
 use serde_json::{Value, json};
@@ -33,6 +34,7 @@ const ROOT: &str = "root=/dev/vda rootfstype=squashfs ro";
 pub enum Peer {
     /// QEMU's microvm, which the others are compared with.
     Qemu,
+    /// casemate, from the directory of this program.
     Casemate,
     /// Firecracker, by its documentation.
     Firecracker,
@@ -41,9 +43,7 @@ pub enum Peer {
 impl Peer {
     /// Those that are here.
     pub fn all() -> Vec<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).any(|dir| dir.join("firecracker").is_file());
-        let others = found.then_some(Self::Firecracker);
+        let others = has_program("firecracker").then_some(Self::Firecracker);
         [Self::Qemu, Self::Casemate].into_iter().chain(others).collect()
     }
 

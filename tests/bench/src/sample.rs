@@ -43,6 +43,11 @@ pub struct Series {
 }
 
 impl Series {
+    /// Of this subject, with no number yet.
+    pub fn of(subject: &str) -> Self {
+        Self { subject: subject.to_owned(), samples: Vec::new() }
+    }
+
     /// The middle of the numbers.
     pub fn median(&self) -> f64 {
         quantile(&self.samples, 0.5)
@@ -85,10 +90,7 @@ pub fn in_turn<E>(
     rounds: usize,
     mut measure: impl FnMut(usize) -> Result<f64, E>,
 ) -> Result<Vec<Series>, E> {
-    let mut all: Vec<Series> = subjects
-        .iter()
-        .map(|subject| Series { subject: (*subject).to_owned(), samples: Vec::new() })
-        .collect();
+    let mut all: Vec<Series> = subjects.iter().map(|subject| Series::of(subject)).collect();
     // The first round fills caches and does not count.
     for round in 0..=rounds {
         for (index, series) in all.iter_mut().enumerate() {

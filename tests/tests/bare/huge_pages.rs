@@ -127,12 +127,16 @@ fn advised() {
     let mut running = Run::boot(&dir, &announce(Op::Spin)).args(&["--disk", "a.img"]).start();
     running.await_stdout(READY);
     for name in ["vcpu", "console", "blk0"] {
-        let flags = running.worker(name).fields_of("guest-memory", "VmFlags:").concat();
-        let asks = flags.split(' ').any(|flag| flag == "hg");
-        assert_eq!(asks, has_transparent(), "{name}: {flags}");
+        assert_eq!(advice(&running, name, "hg"), has_transparent(), "{name}");
     }
     running.signal(Signal::TERM);
     running.end().exits(143);
+}
+
+/// Whether a worker gave this advice, as VmFlags has it, about its RAM.
+fn advice(running: &Running, worker: &str, flag: &str) -> bool {
+    let flags = running.worker(worker).fields_of("guest-memory", "VmFlags:").concat();
+    flags.split(' ').any(|given| given == flag)
 }
 
 /// The first touched page of RAM is a huge one, unless the host wants none.
@@ -162,9 +166,7 @@ fn small() {
         let field = |field| running.worker("vcpu").fields_of("guest-memory", field);
         assert_eq!(field("ShmemPmdMapped:"), ["0 kB"], "{setting}");
         for name in ["vcpu", "console"] {
-            let flags = running.worker(name).fields_of("guest-memory", "VmFlags:").concat();
-            let refuses = flags.split(' ').any(|flag| flag == "nh");
-            assert_eq!(refuses, shared.exists(), "{name}: {flags}");
+            assert_eq!(advice(&running, name, "nh"), shared.exists(), "{name}");
         }
         running.signal(Signal::TERM);
         reports(&running.end(), 4096, false);
